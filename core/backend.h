@@ -1,0 +1,142 @@
+/* backend.h - the seam: all the core asks of a way to do I/O.
+ *
+ *  1. Every submitted op completes exactly once: done, failed or cancelled.
+ *  2. It completes inside wait, on the loop's own thread, and nowhere else. submit and cancel never
+ *     call back, so their callers need not be ready for it. User code never runs inside wait: a
+ *     completion makes a task ready, no more.
+ *  3. cancel is a wish. The op still completes, with -ECANCELED, or, if it had already happened, with
+ *     its real result and all of its effect. The result wins.
+ *  4. A result is what the system call would have said: a count, a descriptor, 0, or -errno. -EINTR,
+ *     -EAGAIN and the kernel's internal -512..-516 never get out.
+ *  5. From submit to completion the backend owns the op and all it points to. Before and after, it does
+ *     not look.
+ *  6. Both backends give the same outcome for the same events: close-on-exec and non-blocking on every
+ *     new descriptor, no SIGPIPE, partial counts kept, cancelled before the start has no effect.
+ *
+ * What a backend may count on: the descriptor stays open until the op has completed, and has at most one
+ * reader and one writer (core/io/descriptor.c sees to both). */
+#ifndef CORE_BACKEND_H
+#define CORE_BACKEND_H
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "list.h"
+#include "thread/mailbox.h"
+
+struct backend;
+struct descriptor;
+struct descriptors;
+struct op;
+struct coil_task;
+
+/* What to do. Adding one: a member here, a case in uring/, a case in core/io/perform.c. */
+enum op_kind {
+    OP_READ,    /* ptr, len, offset */
+    OP_WRITE,   /* ptr, len, offset */
+    OP_READV,   /* ptr: iovec, len: count, offset */
+    OP_WRITEV,  /* ptr: iovec, len: count, offset */
+    OP_RECV,    /* ptr, len, flags */
+    OP_SEND,    /* ptr, len, flags */
+    OP_RECVMSG, /* ptr: msghdr, flags */
+    OP_SENDMSG, /* ptr: msghdr, flags */
+    OP_ACCEPT,  /* ptr: sockaddr or NULL, addrlen */
+    OP_CONNECT, /* ptr: sockaddr, len: its length */
+    OP_POLL,    /* flags: POLLIN or POLLOUT */
+    OP_CALL,    /* call: for the blocking pool only */
+};
+
+enum op_state {
+    OP_IDLE,
+    OP_PENDING, /* the backend's, or the pool's */
+    OP_DONE,
+};
+
+enum op_route {
+    ROUTE_BACKEND,
+    ROUTE_POOL,
+};
+
+/* One I/O request. It lives on the stack of the task that waits for it, which does not return before it
+ * is done. */
+struct op {
+    uint8_t kind;      /* enum op_kind */
+    uint8_t state;     /* enum op_state: whose it is */
+    uint8_t route;     /* enum op_route: a cancel goes the same way */
+    bool writes;       /* which side of the descriptor */
+    bool asked;        /* a cancel has been wished for */
+    bool closed;       /* ... because of coil_close */
+    bool started;      /* OP_CONNECT: the attempt is on its way */
+    uint32_t flags;
+    int fd;
+    void *ptr;
+    size_t len;
+    int64_t offset;    /* -1: the descriptor's own position */
+    socklen_t *addrlen;
+    ssize_t (*call)(struct op *op);
+    ssize_t result;
+    struct coil_task *task; /* who waits */
+    struct descriptor *descriptor; /* NULL for a call without one */
+    struct op *next_on_descriptor;
+
+    /* The backend's, or the pool's, while pending. */
+    struct list link;
+    struct mail mail;
+    uint32_t slot;
+    uint32_t sq_position;
+    uint8_t phase;
+};
+
+struct backend_config {
+    struct descriptors *descriptors;
+    struct mailbox *mailbox;
+    unsigned int sq_entries; /* 0: the default */
+    unsigned int cq_entries;
+    void *(*allocate)(void *ctx, void *ptr, size_t size);
+    void *allocate_ctx;
+};
+
+/* Why a backend would not open, or what to know about it now that it has. */
+struct backend_reason {
+    char text[128];
+};
+
+struct coil__backend_ops {
+    const char *name; /* as COIL_BACKEND spells it */
+
+    /* Works by readiness: the core tries the system call first and submits only what would wait; files,
+     * which are always ready and yet block, it gives to the pool. */
+    bool readiness;
+
+    /* On the loop's own thread. 0, or -errno and *why. */
+    int (*open)(struct backend **ret, const struct backend_config *config,
+                struct backend_reason *why);
+    void (*close)(struct backend *b); /* nothing may be pending */
+    int64_t (*now)(struct backend *b);
+    void (*submit)(struct backend *b, struct op *op); /* cannot fail; no room means later */
+    void (*cancel)(struct backend *b, struct op *op); /* op must be pending; more than once is fine */
+
+    /* Completes what has completed; waits until something has, or wake, or the deadline, if nothing
+     * has. A deadline in the past: does not wait. Bounded work. */
+    void (*wait)(struct backend *b, int64_t deadline_ns);
+    void (*wake)(struct backend *b); /* from any thread, any time */
+
+    /* Descriptor d is about to be closed or forgotten; nothing is pending on it. May be NULL. */
+    void (*forget)(struct backend *b, int fd, struct descriptor *d);
+};
+
+extern const struct coil__backend_ops coil__uring_ops;
+extern const struct coil__backend_ops coil__epoll_ops;
+
+/* The core's two upcalls. */
+
+/* op is done: its task becomes ready. Only from wait. */
+void coil__op_complete(struct op *op, ssize_t result);
+
+/* One attempt that does not wait. -EAGAIN: it would have to. In a pool thread it may block. */
+ssize_t coil__op_perform(struct op *op);
+
+/* CLOCK_MONOTONIC, for both real backends. */
+int64_t coil__clock_now(void);
+
+#endif

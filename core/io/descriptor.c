@@ -1,0 +1,166 @@
+/* descriptor.c - the table, and the end of a descriptor. */
+#include "descriptor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../../include/coil/io.h"
+#include "../op.h"
+#include "../sched/loop.h"
+
+void coil__descriptors_close(struct loop *loop)
+{
+    for (size_t i = 0; i < DESCRIPTOR_CHUNKS; i++)
+        if (loop->descriptors.chunks[i])
+            loop_allocate(loop, loop->descriptors.chunks[i], 0);
+}
+
+static struct descriptor *entry(struct loop *loop, int fd)
+{
+    struct descriptors *all = &loop->descriptors;
+    unsigned int chunk = (unsigned int)fd / DESCRIPTOR_CHUNK;
+    const size_t size = DESCRIPTOR_CHUNK * sizeof(*all->chunks[0]);
+
+    if (chunk >= DESCRIPTOR_CHUNKS)
+        return NULL;
+    if (!all->chunks[chunk]) {
+        all->chunks[chunk] = loop_allocate(loop, NULL, size);
+        if (all->chunks[chunk])
+            memset(all->chunks[chunk], 0, size);
+    }
+    return descriptor_peek(all, fd);
+}
+
+static enum descriptor_kind kind_of_socket(int fd)
+{
+    int protocol = 0;
+    socklen_t len = sizeof(protocol);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 && protocol == IPPROTO_TCP)
+        return FD_TCP;
+    return FD_SOCKET;
+}
+
+/* Finds out what fd is. < 0: -EBADF. */
+static int look(int fd)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    switch (st.st_mode & S_IFMT) {
+    case S_IFSOCK:
+        return kind_of_socket(fd);
+    case S_IFIFO:
+        return FD_PIPE;
+    case S_IFREG:
+    case S_IFBLK:
+    case S_IFDIR:
+        return FD_FILE;
+    default:
+        return FD_OTHER;
+    }
+}
+
+static void set_nonblocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags >= 0 && !(flags & O_NONBLOCK))
+        fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
+static void reset(struct loop *loop, struct descriptor *d, enum descriptor_kind kind)
+{
+    if (d->kind == FD_UNKNOWN && kind != FD_UNKNOWN)
+        loop->descriptors.known++;
+    if (d->kind != FD_UNKNOWN && kind == FD_UNKNOWN)
+        loop->descriptors.known--;
+    *d = (struct descriptor){
+        .generation = d->generation + 1,
+        .kind = (uint8_t)kind,
+        .ready = SIDE_READ | SIDE_WRITE, /* unknown: worth a try */
+    };
+}
+
+static int meet(struct loop *loop, int fd, struct descriptor **ret)
+{
+    struct descriptor *d;
+    int kind;
+
+    if (fd < 0)
+        return -EBADF;
+    kind = look(fd);
+    if (kind < 0)
+        return kind;
+    d = entry(loop, fd);
+    if (!d)
+        return -ENOMEM;
+    if (kind != FD_FILE)
+        set_nonblocking(fd);
+    reset(loop, d, (enum descriptor_kind)kind);
+    *ret = d;
+    return 0;
+}
+
+int coil__descriptor_get(struct loop *loop, int fd, struct descriptor **ret)
+{
+    struct descriptor *d = descriptor_peek(&loop->descriptors, fd);
+
+    if (unlikely(fd < 0 || !d || d->kind == FD_UNKNOWN))
+        return meet(loop, fd, ret);
+    *ret = d;
+    return 0;
+}
+
+void coil__descriptor_made(struct loop *loop, int fd, enum descriptor_kind kind)
+{
+    struct descriptor *d = entry(loop, fd);
+
+    if (d)
+        reset(loop, d, kind); /* whatever had this number before was closed behind our back */
+}
+
+/* Ends all that goes on with fd. 0, or -EBADF if that is under way already. */
+static int let_go(struct loop *loop, int fd)
+{
+    struct descriptor *d = fd < 0 ? NULL : descriptor_peek(&loop->descriptors, fd);
+
+    if (!d || d->kind == FD_UNKNOWN)
+        return 0;
+    if (d->closing)
+        return -EBADF;
+    d->closing = true;
+    coil__op_drain(loop, d);
+    if (loop->ops->forget)
+        loop->ops->forget(loop->backend, fd, d);
+    reset(loop, d, FD_UNKNOWN);
+    return 0;
+}
+
+static struct loop *here_loop(const char *what)
+{
+    if (unlikely(!here_task()))
+        coil__die("%s outside of any task", what);
+    return coil__here.loop;
+}
+
+int coil_close(int fd)
+{
+    int r = let_go(here_loop("coil_close"), fd);
+
+    if (r < 0)
+        return r;
+    /* Linux has let go of the number also when it says EINTR. */
+    return close(fd) < 0 && errno != EINTR ? -errno : 0;
+}
+
+int coil_forget(int fd)
+{
+    return let_go(here_loop("coil_forget"), fd);
+}

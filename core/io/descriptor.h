@@ -1,0 +1,65 @@
+/* descriptor.h - what a loop knows about a descriptor: who waits on it, and what epoll said of it. */
+#ifndef CORE_IO_DESCRIPTOR_H
+#define CORE_IO_DESCRIPTOR_H
+
+#include "../base.h"
+
+struct loop;
+struct op;
+struct coil_task;
+
+enum descriptor_kind {
+    FD_UNKNOWN, /* not used here yet */
+    FD_TCP,     /* a short read or write says: empty, or full */
+    FD_SOCKET,  /* any other socket */
+    FD_PIPE,    /* writing may raise SIGPIPE */
+    FD_OTHER,   /* can be waited for: terminals, eventfds and the like */
+    FD_FILE,    /* always ready, and blocks all the same */
+};
+
+enum {
+    SIDE_READ = 1,
+    SIDE_WRITE = 2,
+};
+
+struct descriptor {
+    struct op *ops;         /* in flight */
+    struct coil_task *closer;    /* waits for them to end */
+    uint32_t generation;    /* one more after each close: an event for an earlier one is not ours */
+    uint8_t kind;           /* enum descriptor_kind */
+    uint8_t busy;           /* SIDE_ bits: a reader, a writer */
+    uint8_t ready;          /* SIDE_ bits: worth trying. Readiness backends only, as the next three */
+    uint8_t sticky;         /* SIDE_ bits: stays ready (hang-up, urgent data): a short count proves nothing */
+    bool registered;        /* with the readiness backend */
+    bool closing;
+    bool drained;           /* io_uring said of the last receive that it took all there was */
+};
+
+#define DESCRIPTOR_CHUNK  1024
+#define DESCRIPTOR_CHUNKS 16384
+
+/* Indexed by fd, in chunks that are allocated when first needed and never move. */
+struct descriptors {
+    struct descriptor *chunks[DESCRIPTOR_CHUNKS];
+    size_t known;
+};
+
+void coil__descriptors_close(struct loop *loop);
+
+/* The entry of fd, looked at and made ready for use if it is new here. -EBADF, -ENOMEM. */
+int coil__descriptor_get(struct loop *loop, int fd, struct descriptor **ret);
+
+/* Notes a descriptor that coil made itself, so that its first use need not look. */
+void coil__descriptor_made(struct loop *loop, int fd, enum descriptor_kind kind);
+
+/* The entry of fd if its chunk is there. */
+static inline struct descriptor *descriptor_peek(const struct descriptors *all, int fd)
+{
+    unsigned int chunk = (unsigned int)fd / DESCRIPTOR_CHUNK;
+
+    if (chunk >= DESCRIPTOR_CHUNKS || !all->chunks[chunk])
+        return NULL;
+    return &all->chunks[chunk][(unsigned int)fd % DESCRIPTOR_CHUNK];
+}
+
+#endif

@@ -1,0 +1,372 @@
+/* file.c - coil/file.h: system calls that block, run in the pool. */
+#define _GNU_SOURCE
+#include "../../include/coil/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../op.h"
+#include "../sched/loop.h"
+
+/* A call and its arguments. The pool thread sees only this; it lives on the caller's stack, which does
+ * not return before the call has. */
+struct file_call {
+    struct op op;
+    int fds[2];
+    const char *paths[2];
+    void *buf;
+    size_t size;
+    int64_t number;
+    unsigned int flags;
+    mode_t mode;
+};
+
+static ssize_t run(struct file_call *c, ssize_t (*call)(struct op *op))
+{
+    c->op.call = call;
+    return coil__op_run_blocking(&c->op, -1);
+}
+
+/* The same, using a descriptor that coil_close must wait for. */
+static ssize_t run_with(struct file_call *c, int fd, ssize_t (*call)(struct op *op))
+{
+    c->op.call = call;
+    c->fds[0] = fd;
+    return fd < 0 ? -EBADF : coil__op_run_blocking(&c->op, fd);
+}
+
+static struct file_call *of(struct op *op)
+{
+    return container_of(op, struct file_call, op);
+}
+
+static void note_file(int fd)
+{
+    if (fd >= 0)
+        coil__descriptor_made(coil__here.loop, fd, FD_UNKNOWN); /* a FIFO, perhaps: look when used */
+}
+
+static ssize_t do_openat(struct op *op)
+{
+    struct file_call *c = of(op);
+
+    return openat(c->fds[0], c->paths[0], (int)c->flags | O_CLOEXEC, c->mode);
+}
+
+int coil_openat(int dirfd, const char *path, int flags, mode_t mode)
+{
+    struct file_call c = {
+        .fds = {dirfd}, .paths = {path}, .flags = (unsigned int)flags, .mode = mode};
+    int fd = path ? (int)run(&c, do_openat) : -EFAULT;
+
+    note_file(fd);
+    return fd;
+}
+
+static ssize_t do_openat2(struct op *op)
+{
+    struct file_call *c = of(op);
+    int fd = (int)syscall(SYS_openat2, c->fds[0], c->paths[0], c->buf, c->size);
+
+    if (fd >= 0)
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+    return fd;
+}
+
+int coil_openat2(int dirfd, const char *path, const struct open_how *how, size_t size)
+{
+    struct file_call c = {
+        .fds = {dirfd}, .paths = {path}, .buf = (void *)(uintptr_t)how, .size = size};
+    int fd = path && how ? (int)run(&c, do_openat2) : -EFAULT;
+
+    note_file(fd);
+    return fd;
+}
+
+static ssize_t do_fsync(struct op *op)
+{
+    return fsync(of(op)->fds[0]);
+}
+
+static ssize_t do_fdatasync(struct op *op)
+{
+    return fdatasync(of(op)->fds[0]);
+}
+
+static ssize_t do_ftruncate(struct op *op)
+{
+    return ftruncate(of(op)->fds[0], of(op)->number);
+}
+
+int coil_fsync(int fd)
+{
+    return (int)run_with(&(struct file_call){.flags = 0}, fd, do_fsync);
+}
+
+int coil_fdatasync(int fd)
+{
+    return (int)run_with(&(struct file_call){.flags = 0}, fd, do_fdatasync);
+}
+
+int coil_ftruncate(int fd, off_t length)
+{
+    if (length < 0)
+        return -EINVAL;
+    return (int)run_with(&(struct file_call){.number = length}, fd, do_ftruncate);
+}
+
+static ssize_t do_statx(struct op *op)
+{
+    struct file_call *c = of(op);
+
+    return statx(c->fds[0], c->paths[0], (int)c->flags, (unsigned int)c->number, c->buf);
+}
+
+int coil_statx(int dirfd, const char *path, int flags, unsigned int mask, struct statx *ret)
+{
+    struct statx answer;
+    struct file_call c = {.fds = {dirfd},
+                          .paths = {path},
+                          .flags = (unsigned int)flags,
+                          .number = mask,
+                          .buf = &answer};
+    int r = path && ret ? (int)run(&c, do_statx) : -EFAULT;
+
+    if (r >= 0)
+        *ret = answer;
+    return r;
+}
+
+static ssize_t do_renameat(struct op *op)
+{
+    struct file_call *c = of(op);
+
+    return renameat2(c->fds[0], c->paths[0], c->fds[1], c->paths[1], c->flags);
+}
+
+int coil_renameat(int olddirfd, const char *oldpath, int newdirfd, const char *newpath,
+                  unsigned int flags)
+{
+    struct file_call c = {
+        .fds = {olddirfd, newdirfd}, .paths = {oldpath, newpath}, .flags = flags};
+
+    return oldpath && newpath ? (int)run(&c, do_renameat) : -EFAULT;
+}
+
+static ssize_t do_unlinkat(struct op *op)
+{
+    return unlinkat(of(op)->fds[0], of(op)->paths[0], (int)of(op)->flags);
+}
+
+int coil_unlinkat(int dirfd, const char *path, int flags)
+{
+    struct file_call c = {.fds = {dirfd}, .paths = {path}, .flags = (unsigned int)flags};
+
+    return path ? (int)run(&c, do_unlinkat) : -EFAULT;
+}
+
+static ssize_t do_mkdirat(struct op *op)
+{
+    return mkdirat(of(op)->fds[0], of(op)->paths[0], of(op)->mode);
+}
+
+int coil_mkdirat(int dirfd, const char *path, mode_t mode)
+{
+    struct file_call c = {.fds = {dirfd}, .paths = {path}, .mode = mode};
+
+    return path ? (int)run(&c, do_mkdirat) : -EFAULT;
+}
+
+static ssize_t do_linkat(struct op *op)
+{
+    struct file_call *c = of(op);
+
+    return linkat(c->fds[0], c->paths[0], c->fds[1], c->paths[1], (int)c->flags);
+}
+
+int coil_linkat(int olddirfd, const char *oldpath, int newdirfd, const char *newpath, int flags)
+{
+    struct file_call c = {.fds = {olddirfd, newdirfd},
+                          .paths = {oldpath, newpath},
+                          .flags = (unsigned int)flags};
+
+    return oldpath && newpath ? (int)run(&c, do_linkat) : -EFAULT;
+}
+
+static ssize_t do_symlinkat(struct op *op)
+{
+    return symlinkat(of(op)->paths[0], of(op)->fds[0], of(op)->paths[1]);
+}
+
+int coil_symlinkat(const char *target, int newdirfd, const char *linkpath)
+{
+    struct file_call c = {.fds = {newdirfd}, .paths = {target, linkpath}};
+
+    return target && linkpath ? (int)run(&c, do_symlinkat) : -EFAULT;
+}
+
+static ssize_t do_readlinkat(struct op *op)
+{
+    struct file_call *c = of(op);
+
+    return readlinkat(c->fds[0], c->paths[0], c->buf, c->size);
+}
+
+ssize_t coil_readlinkat(int dirfd, const char *path, char *buf, size_t n)
+{
+    struct file_call c = {.fds = {dirfd}, .paths = {path}, .buf = buf, .size = n};
+
+    if (n > SSIZE_MAX)
+        return -EINVAL;
+    return path && buf ? run(&c, do_readlinkat) : -EFAULT;
+}
+
+static ssize_t do_getdents(struct op *op)
+{
+    struct file_call *c = of(op);
+
+    return getdents64(c->fds[0], c->buf, c->size);
+}
+
+ssize_t coil_getdents(int fd, void *buf, size_t n)
+{
+    return n > INT_MAX ? -EINVAL
+                       : run_with(&(struct file_call){.buf = buf, .size = n}, fd, do_getdents);
+}
+
+static ssize_t do_mkostemp(struct op *op)
+{
+    return mkostemp(of(op)->buf, (int)of(op)->flags | O_CLOEXEC);
+}
+
+int coil_mkostemp(char *path, int flags)
+{
+    struct file_call c = {.buf = path, .flags = (unsigned int)flags};
+    int fd = path ? (int)run(&c, do_mkostemp) : -EFAULT;
+
+    note_file(fd);
+    return fd;
+}
+
+static ssize_t do_mkdtemp(struct op *op)
+{
+    return mkdtemp(of(op)->buf) ? 0 : -1;
+}
+
+int coil_mkdtemp(char *path)
+{
+    return path ? (int)run(&(struct file_call){.buf = path}, do_mkdtemp) : -EFAULT;
+}
+
+/* --- Whole files: one job each, so that a cancellation finds them not begun or done ------------- */
+
+static ssize_t close_after(int fd, ssize_t r)
+{
+    int error = errno;
+
+    close(fd);
+    errno = error;
+    return r;
+}
+
+/* Reads fd to its end into c->buf, growing it. c->number is the most it may hold. */
+static ssize_t read_to_end(int fd, struct file_call *c)
+{
+    const size_t most = (size_t)c->number;
+    size_t room = 0;
+    ssize_t r;
+
+    c->size = 0;
+    do {
+        if (room - c->size < 2) { /* a byte of data, and the zero behind all of it */
+            size_t larger = room ? room * 2 : 16384;
+            char *buf = realloc(c->buf, larger);
+
+            if (!buf)
+                return -1;
+            c->buf = buf;
+            room = larger;
+        }
+        r = read(fd, (char *)c->buf + c->size, room - c->size - 1);
+        if (r > 0)
+            c->size += (size_t)r;
+        if (c->size > most) {
+            errno = EFBIG;
+            return -1;
+        }
+    } while (r > 0 || (r < 0 && errno == EINTR));
+    ((char *)c->buf)[c->size] = '\0';
+    return r;
+}
+
+static ssize_t do_read_file(struct op *op)
+{
+    struct file_call *c = of(op);
+    int fd = openat(c->fds[0], c->paths[0], O_RDONLY | O_CLOEXEC);
+    ssize_t r;
+
+    if (fd < 0)
+        return -1;
+    r = close_after(fd, read_to_end(fd, c));
+    if (r < 0) {
+        int error = errno;
+
+        free(c->buf);
+        c->buf = NULL;
+        errno = error;
+    }
+    return r;
+}
+
+int coil_read_file(int dirfd, const char *path, size_t max, void **ret, size_t *ret_size)
+{
+    struct file_call c = {.fds = {dirfd}, .paths = {path}};
+    int r;
+
+    if (!path || !ret || !ret_size)
+        return -EFAULT;
+    c.number = max > SSIZE_MAX ? SSIZE_MAX : (int64_t)max;
+    r = (int)run(&c, do_read_file);
+    if (r < 0)
+        return r;
+    *ret = c.buf;
+    *ret_size = c.size;
+    return 0;
+}
+
+static ssize_t do_write_file(struct op *op)
+{
+    struct file_call *c = of(op);
+    int fd = openat(c->fds[0], c->paths[0], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, c->mode);
+    ssize_t r = 0;
+
+    if (fd < 0)
+        return -1;
+    for (size_t done = 0; done < c->size && (r >= 0 || errno == EINTR);) {
+        r = write(fd, (const char *)c->buf + done, c->size - done);
+        if (r > 0)
+            done += (size_t)r;
+    }
+    if (r < 0)
+        return close_after(fd, -1);
+    return close(fd);
+}
+
+int coil_write_file(int dirfd, const char *path, const void *buf, size_t n, mode_t mode)
+{
+    struct file_call c = {.fds = {dirfd},
+                          .paths = {path},
+                          .buf = (void *)(uintptr_t)buf,
+                          .size = n,
+                          .mode = mode};
+
+    if (n > SSIZE_MAX)
+        return -EINVAL;
+    return path && (buf || !n) ? (int)run(&c, do_write_file) : -EFAULT;
+}

@@ -1,0 +1,291 @@
+/* io.c - coil/io.h: each call fills in an op and runs it. */
+#define _GNU_SOURCE
+#include "../../include/coil/io.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/un.h>
+
+#include "../op.h"
+#include "../sched/loop.h"
+
+#define IOV_MOST 1024
+#define LEN_MOST 0x7ffff000 /* what read(2) and write(2) do at the most */
+
+static int check_len(size_t *n)
+{
+    if (*n > SSIZE_MAX)
+        return -EINVAL;
+    if (*n > LEN_MOST)
+        *n = LEN_MOST;
+    return 0;
+}
+
+/* 0: not known yet, or not a socket. */
+static bool is_socket(int fd)
+{
+    const struct coil_task *self = here_task();
+    struct descriptor *d;
+
+    if (!self || coil__descriptor_get(self->loop, fd, &d) < 0)
+        return false;
+    return d->kind == FD_TCP || d->kind == FD_SOCKET;
+}
+
+static ssize_t run_buffer(enum op_kind kind, int fd, const void *buf, size_t n, int64_t offset,
+                          int flags, bool writes)
+{
+    struct op op = {
+        .kind = (uint8_t)kind,
+        .ptr = (void *)(uintptr_t)buf,
+        .len = n,
+        .offset = offset,
+        .flags = (uint32_t)flags,
+    };
+    int r = check_len(&op.len);
+
+    return r < 0 ? r : coil__op_run(&op, fd, writes);
+}
+
+ssize_t coil_recv(int fd, void *buf, size_t n, int flags)
+{
+    return run_buffer(OP_RECV, fd, buf, n, -1, flags, false);
+}
+
+ssize_t coil_send(int fd, const void *buf, size_t n, int flags)
+{
+    return run_buffer(OP_SEND, fd, buf, n, -1, flags | MSG_NOSIGNAL, true);
+}
+
+ssize_t coil_read(int fd, void *buf, size_t n)
+{
+    return is_socket(fd) ? coil_recv(fd, buf, n, 0) : run_buffer(OP_READ, fd, buf, n, -1, 0, false);
+}
+
+ssize_t coil_write(int fd, const void *buf, size_t n)
+{
+    return is_socket(fd) ? coil_send(fd, buf, n, 0) : run_buffer(OP_WRITE, fd, buf, n, -1, 0, true);
+}
+
+ssize_t coil_pread(int fd, void *buf, size_t n, off_t offset)
+{
+    return offset < 0 ? -EINVAL : run_buffer(OP_READ, fd, buf, n, offset, 0, false);
+}
+
+ssize_t coil_pwrite(int fd, const void *buf, size_t n, off_t offset)
+{
+    return offset < 0 ? -EINVAL : run_buffer(OP_WRITE, fd, buf, n, offset, 0, true);
+}
+
+static int check_iov(const struct iovec *iov, int count)
+{
+    size_t sum = 0;
+
+    if (count < 0 || count > IOV_MOST)
+        return -EINVAL;
+    for (int i = 0; i < count; i++) {
+        if (iov[i].iov_len > SSIZE_MAX - sum)
+            return -EINVAL;
+        sum += iov[i].iov_len;
+    }
+    return 0;
+}
+
+static ssize_t run_vector(enum op_kind kind, int fd, const struct iovec *iov, int count,
+                          bool writes)
+{
+    struct op op = {
+        .kind = (uint8_t)kind,
+        .ptr = (void *)(uintptr_t)iov,
+        .len = (size_t)count,
+        .offset = -1,
+    };
+
+    return coil__op_run(&op, fd, writes);
+}
+
+static ssize_t run_message(enum op_kind kind, int fd, const struct msghdr *msg, int flags,
+                           bool writes)
+{
+    struct op op = {
+        .kind = (uint8_t)kind,
+        .ptr = (void *)(uintptr_t)msg,
+        .flags = (uint32_t)flags,
+        .offset = -1,
+    };
+
+    return coil__op_run(&op, fd, writes);
+}
+
+ssize_t coil_readv(int fd, const struct iovec *iov, int count)
+{
+    int r = check_iov(iov, count);
+
+    return r < 0 ? r : run_vector(OP_READV, fd, iov, count, false);
+}
+
+ssize_t coil_writev(int fd, const struct iovec *iov, int count)
+{
+    int r = check_iov(iov, count);
+
+    if (r < 0)
+        return r;
+    if (is_socket(fd)) {
+        struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov,
+                             .msg_iovlen = (size_t)count};
+
+        return run_message(OP_SENDMSG, fd, &msg, MSG_NOSIGNAL, true);
+    }
+    return run_vector(OP_WRITEV, fd, iov, count, true);
+}
+
+ssize_t coil_recvmsg(int fd, struct msghdr *msg, int flags)
+{
+    return run_message(OP_RECVMSG, fd, msg, flags | MSG_CMSG_CLOEXEC, false);
+}
+
+ssize_t coil_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+    return run_message(OP_SENDMSG, fd, msg, flags | MSG_NOSIGNAL, true);
+}
+
+ssize_t coil_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *addr,
+                      socklen_t *addrlen)
+{
+    struct iovec iov = {.iov_base = buf, .iov_len = n};
+    struct msghdr msg = {
+        .msg_name = addr,
+        .msg_namelen = addr && addrlen ? *addrlen : 0,
+        .msg_iov = &iov,
+        .msg_iovlen = 1,
+    };
+    ssize_t r = check_len(&iov.iov_len);
+
+    if (r < 0)
+        return r;
+    r = coil_recvmsg(fd, &msg, flags);
+    if (r >= 0 && addr && addrlen)
+        *addrlen = msg.msg_namelen;
+    return r;
+}
+
+ssize_t coil_sendto(int fd, const void *buf, size_t n, int flags, const struct sockaddr *addr,
+                    socklen_t addrlen)
+{
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = n};
+    struct msghdr msg = {
+        .msg_name = (void *)(uintptr_t)addr,
+        .msg_namelen = addrlen,
+        .msg_iov = &iov,
+        .msg_iovlen = 1,
+    };
+    int r = check_len(&iov.iov_len);
+
+    return r < 0 ? r : coil_sendmsg(fd, &msg, flags);
+}
+
+int coil_send_all(int fd, const void *buf, size_t n, int flags, size_t *ret_sent)
+{
+    const char *bytes = buf;
+    size_t sent = 0;
+    ssize_t r = n > SSIZE_MAX ? -EINVAL : 0;
+
+    while (r >= 0 && sent < n) {
+        r = coil_send(fd, bytes + sent, n - sent, flags);
+        if (r > 0)
+            sent += (size_t)r;
+    }
+    if (ret_sent)
+        *ret_sent = sent;
+    return r < 0 ? (int)r : 0;
+}
+
+/* --- Sockets ------------------------------------------------------------------------------------ */
+
+int coil_socket(int domain, int type, int protocol)
+{
+    int fd = socket(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
+
+    return fd < 0 ? -errno : fd;
+}
+
+int coil_bind(int fd, const struct sockaddr *addr, socklen_t addrlen)
+{
+    return bind(fd, addr, addrlen) < 0 ? -errno : 0;
+}
+
+int coil_listen(int fd, int backlog)
+{
+    return listen(fd, backlog) < 0 ? -errno : 0;
+}
+
+int coil_shutdown(int fd, int how)
+{
+    return shutdown(fd, how) < 0 ? -errno : 0;
+}
+
+int coil_accept(int fd, struct sockaddr *addr, socklen_t *addrlen)
+{
+    struct op op = {.kind = OP_ACCEPT, .ptr = addr, .addrlen = addr ? addrlen : NULL, .offset = -1};
+    int r = (int)coil__op_run(&op, fd, false);
+
+    if (r >= 0)
+        coil__descriptor_made(coil__here.loop, r,
+                              (enum descriptor_kind)op.descriptor->kind);
+    return r;
+}
+
+/* A Unix socket whose peer's backlog is full says EAGAIN and never signals room. All one can do is ask
+ * again. */
+static int connect_unix(struct op *op, int fd)
+{
+    const struct op fresh = *op;
+    int64_t pause_ns = COIL_MILLISECOND;
+    int r;
+
+    while ((r = (int)coil__op_run(op, fd, true)) == -EAGAIN) {
+        r = coil_sleep(pause_ns);
+        if (r < 0)
+            break;
+        if (pause_ns < 16 * COIL_MILLISECOND)
+            pause_ns *= 2;
+        *op = fresh;
+    }
+    return r;
+}
+
+int coil_connect(int fd, const struct sockaddr *addr, socklen_t addrlen)
+{
+    struct op op = {
+        .kind = OP_CONNECT,
+        .ptr = (void *)(uintptr_t)addr,
+        .len = addrlen,
+        .offset = -1,
+    };
+
+    if (!addr || addrlen < sizeof(addr->sa_family))
+        return -EINVAL;
+    return addr->sa_family == AF_UNIX ? connect_unix(&op, fd) : (int)coil__op_run(&op, fd, true);
+}
+
+/* --- Readiness ---------------------------------------------------------------------------------- */
+
+static int wait_ready(int fd, int events, bool writes)
+{
+    struct op op = {.kind = OP_POLL, .flags = (uint32_t)events, .offset = -1};
+    ssize_t r = coil__op_run(&op, fd, writes);
+
+    return r < 0 ? (int)r : 0;
+}
+
+int coil_wait_readable(int fd)
+{
+    return wait_ready(fd, POLLIN | POLLRDHUP, false);
+}
+
+int coil_wait_writable(int fd)
+{
+    return wait_ready(fd, POLLOUT, true);
+}

@@ -1,0 +1,128 @@
+/* perform.c - each operation as the system call it stands for: one attempt. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../backend.h"
+#include "descriptor.h"
+
+static ssize_t write_any(const struct op *op)
+{
+    int iov_count = (int)op->len;
+
+    if (op->kind == OP_WRITEV)
+        return op->offset < 0 ? writev(op->fd, op->ptr, iov_count)
+                              : pwritev(op->fd, op->ptr, iov_count, op->offset);
+    return op->offset < 0 ? write(op->fd, op->ptr, op->len)
+                          : pwrite(op->fd, op->ptr, op->len, op->offset);
+}
+
+/* Writes to a pipe with SIGPIPE kept away: blocked, and taken back if it was we who raised it. */
+static ssize_t write_quietly(const struct op *op)
+{
+    static const struct timespec at_once;
+    sigset_t pipe_signal;
+    sigset_t before;
+    sigset_t pending;
+    ssize_t r;
+    int error;
+
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    sigpending(&pending);
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    r = write_any(op);
+    error = errno;
+    if (r < 0 && error == EPIPE && !sigismember(&pending, SIGPIPE))
+        sigtimedwait(&pipe_signal, NULL, &at_once);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = error;
+    return r;
+}
+
+static ssize_t try_connect(struct op *op)
+{
+    int r = connect(op->fd, op->ptr, (socklen_t)op->len);
+
+    if (r == 0 || (op->started && errno == EISCONN))
+        return 0;
+    if (errno == EINPROGRESS || (op->started && errno == EALREADY)) {
+        op->started = true;
+        errno = EAGAIN;
+    }
+    return -1;
+}
+
+static ssize_t try_poll(const struct op *op)
+{
+    struct pollfd p = {.fd = op->fd, .events = (short)op->flags};
+    int r = poll(&p, 1, 0);
+
+    if (r == 0)
+        errno = EAGAIN;
+    return r > 0 ? 0 : -1;
+}
+
+static ssize_t call(struct op *op)
+{
+    int flags = (int)op->flags;
+
+    switch ((enum op_kind)op->kind) {
+    case OP_READ:
+        return op->offset < 0 ? read(op->fd, op->ptr, op->len)
+                              : pread(op->fd, op->ptr, op->len, op->offset);
+    case OP_READV:
+        return op->offset < 0 ? readv(op->fd, op->ptr, (int)op->len)
+                              : preadv(op->fd, op->ptr, (int)op->len, op->offset);
+    case OP_WRITE:
+    case OP_WRITEV:
+        return op->descriptor->kind == FD_PIPE ? write_quietly(op) : write_any(op);
+    case OP_RECV:
+        return recv(op->fd, op->ptr, op->len, flags | MSG_DONTWAIT);
+    case OP_SEND:
+        return send(op->fd, op->ptr, op->len, flags | MSG_DONTWAIT);
+    case OP_RECVMSG:
+        return recvmsg(op->fd, op->ptr, flags | MSG_DONTWAIT);
+    case OP_SENDMSG:
+        return sendmsg(op->fd, op->ptr, flags | MSG_DONTWAIT);
+    case OP_ACCEPT:
+        return accept4(op->fd, op->ptr, op->addrlen, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    case OP_CONNECT:
+        return try_connect(op);
+    case OP_POLL:
+        return try_poll(op);
+    case OP_CALL:
+        break;
+    }
+    return op->call(op);
+}
+
+/* A short count on a TCP socket proves that it is empty (or full) now, and that the next edge will come;
+ * not so after a hang-up or urgent data, and not when the bytes stay where they are. */
+static bool proves_not_ready(const struct op *op, ssize_t r)
+{
+    const struct descriptor *d = op->descriptor;
+    uint8_t side = op->writes ? SIDE_WRITE : SIDE_READ;
+
+    return (op->kind == OP_RECV || op->kind == OP_SEND) && d->kind == FD_TCP && r > 0 &&
+           (size_t)r < op->len && !(d->sticky & side) && !(op->flags & MSG_PEEK);
+}
+
+ssize_t coil__op_perform(struct op *op)
+{
+    ssize_t r;
+
+    do {
+        r = call(op);
+    } while (r < 0 && errno == EINTR);
+    if (r < 0)
+        r = -errno;
+    if (op->route == ROUTE_BACKEND && (r == -EAGAIN || proves_not_ready(op, r)))
+        op->descriptor->ready &= (uint8_t)~(op->writes ? SIDE_WRITE : SIDE_READ);
+    return r;
+}

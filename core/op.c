@@ -1,0 +1,224 @@
+/* op.c - the life of an operation, as its task sees it: begun, waited for, perhaps asked to hurry, done. */
+#include "op.h"
+
+#include <errno.h>
+#include <poll.h>
+
+#include "sched/loop.h"
+
+void coil__op_complete(struct op *op, ssize_t result)
+{
+    struct loop *loop = op->task->loop;
+
+    assert(op->state == OP_PENDING);
+
+    op->state = OP_DONE;
+    op->result = result;
+    loop->operations--;
+    if (op->asked && result != -ECANCELED)
+        loop->late_results++;
+    coil__unpark(op->task, 0);
+}
+
+/* Cancels op on the way it went. True: it is over, and nobody will complete it. */
+static bool ask(struct loop *loop, struct op *op)
+{
+    if (!op->asked)
+        loop->cancels++;
+    op->asked = true;
+    if (op->route == ROUTE_POOL)
+        return coil__pool_cancel(loop, op);
+    loop->ops->cancel(loop->backend, op);
+    return false;
+}
+
+static enum coil_abort hurry(void *ctx)
+{
+    struct op *op = ctx;
+    struct loop *loop = op->task->loop;
+
+    if (!ask(loop, op))
+        return COIL_ABORT_LATER;
+    op->state = OP_DONE;
+    op->result = -ECANCELED;
+    loop->operations--;
+    return COIL_ABORT_DONE;
+}
+
+static const char *const kind_names[] = {
+    [OP_READ] = "read",       [OP_WRITE] = "write",     [OP_READV] = "readv",
+    [OP_WRITEV] = "writev",   [OP_RECV] = "recv",       [OP_SEND] = "send",
+    [OP_RECVMSG] = "recvmsg", [OP_SENDMSG] = "sendmsg", [OP_ACCEPT] = "accept",
+    [OP_CONNECT] = "connect", [OP_POLL] = "poll",       [OP_CALL] = "blocking call",
+};
+
+/* Hands op over and parks until it is done.
+ *
+ * Cancellation does not cut this short. The kernel may be writing into a buffer on this very stack, so we
+ * ask the backend to hurry and still wait for the op itself. Its result is the truth: a read that won
+ * the race keeps its bytes, and the caller meets the cancellation at its next checkpoint. */
+static ssize_t submit_and_wait(struct coil_task *self, struct op *op)
+{
+    struct loop *loop = self->loop;
+    int r;
+
+    assert(op->state == OP_IDLE);
+
+    op->task = self;
+    op->state = OP_PENDING;
+    loop->operations++;
+    if (op->route == ROUTE_POOL) {
+        r = coil__pool_submit(loop, op);
+        if (r < 0) {
+            loop->operations--;
+            op->state = OP_DONE;
+            return r;
+        }
+    } else {
+        loop->ops->submit(loop->backend, op);
+    }
+    (void)coil__park(self, hurry, op, kind_names[op->kind]);
+    assert(op->state == OP_DONE);
+
+    if (op->result != -ECANCELED)
+        return op->result;
+    if (op->closed)
+        return -EBADF;
+    return op->asked ? -ECANCELED : -EIO; /* the kernel's own idea: not what we call cancelled */
+}
+
+static void link_to(struct op *op, struct descriptor *d)
+{
+    op->descriptor = d;
+    op->next_on_descriptor = d->ops;
+    d->ops = op;
+}
+
+static void unlink_from(struct op *op, struct descriptor *d)
+{
+    struct op **p = &d->ops;
+
+    while (*p != op)
+        p = &(*p)->next_on_descriptor;
+    *p = op->next_on_descriptor;
+    if (!d->ops && d->closer) {
+        coil__unpark(d->closer, 0);
+        d->closer = NULL;
+    }
+}
+
+/* A pipe without a reader raises SIGPIPE in whoever writes, and io_uring cannot be told not to. So we
+ * write ourselves, with the signal blocked, and leave to the ring only the waiting. */
+static ssize_t write_pipe(struct coil_task *self, struct op *op)
+{
+    ssize_t r;
+
+    while ((r = coil__op_perform(op)) == -EAGAIN) {
+        struct op room = {.kind = OP_POLL, .flags = POLLOUT, .fd = op->fd};
+
+        link_to(&room, op->descriptor);
+        r = submit_and_wait(self, &room);
+        unlink_from(&room, op->descriptor);
+        if (r < 0)
+            break;
+    }
+    return r;
+}
+
+static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *d)
+{
+    const struct coil__backend_ops *ops = self->loop->ops;
+    ssize_t r;
+
+    op->descriptor = d;
+    if (ops->readiness && d->kind == FD_FILE)
+        op->route = ROUTE_POOL;
+    else if (ops->readiness && d->ready & (op->writes ? SIDE_WRITE : SIDE_READ)) {
+        r = coil__op_perform(op);
+        if (r != -EAGAIN) {
+            task_charge(self);
+            return r;
+        }
+    }
+    if (d->kind == FD_PIPE && (op->kind == OP_WRITE || op->kind == OP_WRITEV) && !ops->readiness)
+        return write_pipe(self, op);
+    link_to(op, d);
+    r = submit_and_wait(self, op);
+    unlink_from(op, d);
+    return r;
+}
+
+static struct coil_task *self_or_die(void)
+{
+    struct coil_task *self = here_task();
+
+    if (unlikely(!self))
+        coil__die("an I/O call outside of any task");
+    return self;
+}
+
+ssize_t coil__op_run(struct op *op, int fd, bool writes)
+{
+    struct coil_task *self = self_or_die();
+    uint8_t side = writes ? SIDE_WRITE : SIDE_READ;
+    struct descriptor *d;
+    ssize_t r;
+
+    if (unlikely(task_cancelled(self)))
+        return -ECANCELED;
+    r = coil__descriptor_get(self->loop, fd, &d);
+    if (unlikely(r < 0))
+        return r;
+    if (unlikely(d->closing))
+        return -EBADF;
+    op->fd = fd;
+    op->writes = writes;
+    if (d->kind == FD_FILE && op->offset >= 0)
+        return run_on(self, op, d); /* no position to fight over */
+
+    if (unlikely(d->busy & side))
+        return -EBUSY;
+    d->busy |= side;
+    r = run_on(self, op, d);
+    d->busy &= (uint8_t)~side;
+    return r;
+}
+
+ssize_t coil__op_run_blocking(struct op *op, int fd)
+{
+    struct coil_task *self = self_or_die();
+    struct descriptor *d;
+    ssize_t r;
+
+    op->kind = OP_CALL;
+    op->route = ROUTE_POOL;
+    op->fd = fd;
+    if (task_cancelled(self))
+        return -ECANCELED;
+    if (fd < 0)
+        return submit_and_wait(self, op);
+    r = coil__descriptor_get(self->loop, fd, &d);
+    if (r < 0)
+        return r;
+    if (d->closing)
+        return -EBADF;
+    link_to(op, d);
+    r = submit_and_wait(self, op);
+    unlink_from(op, d);
+    return r;
+}
+
+void coil__op_drain(struct loop *loop, struct descriptor *d)
+{
+    for (struct op *op = d->ops; op; op = op->next_on_descriptor) {
+        if (op->state != OP_PENDING)
+            continue;
+        op->closed = true;
+        if (ask(loop, op))
+            coil__op_complete(op, -ECANCELED);
+    }
+    if (d->ops) {
+        d->closer = here_task();
+        (void)coil__park(d->closer, NULL, NULL, "close");
+    }
+}

@@ -1,0 +1,19 @@
+/* op.h - running one operation for the calling task. */
+#ifndef CORE_OP_H
+#define CORE_OP_H
+
+#include "backend.h"
+
+struct loop;
+
+/* Runs op and returns its result once whoever does it is done with it. op has its kind and arguments.
+ * -EBADF, -EBUSY, -ENOMEM, -ECANCELED before it starts; see coil/io.h. */
+ssize_t coil__op_run(struct op *op, int fd, bool writes);
+
+/* Runs op->call in the blocking pool; fd >= 0: it uses that descriptor. */
+ssize_t coil__op_run_blocking(struct op *op, int fd);
+
+/* Asks every operation on d to hurry, and waits, shielded, until there is none. */
+void coil__op_drain(struct loop *loop, struct descriptor *d);
+
+#endif

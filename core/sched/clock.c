@@ -1,0 +1,70 @@
+/* clock.c - what time it is, and sleeping until it is later. */
+#include <errno.h>
+#include <time.h>
+
+#include "loop.h"
+
+int64_t coil__clock_now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * COIL_SECOND + ts.tv_nsec;
+}
+
+int64_t coil_now(void)
+{
+    const struct loop *loop = coil__here.loop;
+
+    return loop ? loop->ops->now(loop->backend) : coil__clock_now();
+}
+
+int64_t coil__deadline_after(int64_t duration_ns)
+{
+    int64_t now_ns = coil_now();
+
+    if (duration_ns < 0)
+        return now_ns;
+    return duration_ns >= COIL_FOREVER - now_ns ? COIL_FOREVER : now_ns + duration_ns;
+}
+
+struct sleeper {
+    struct timer timer;
+    struct coil_task *task;
+};
+
+static void time_is_up(struct timer *t)
+{
+    coil__unpark(container_of(t, struct sleeper, timer)->task, 0);
+}
+
+static enum coil_abort stop_sleeping(void *ctx)
+{
+    struct sleeper *s = ctx;
+
+    if (timer_armed(&s->timer))
+        coil__timer_remove(&s->task->loop->timers, &s->timer);
+    return COIL_ABORT_DONE;
+}
+
+int coil_sleep_until(int64_t deadline_ns)
+{
+    struct coil_task *self = here_task();
+    struct sleeper s = {.timer.fire = time_is_up, .task = self};
+
+    if (!self)
+        coil__die("a sleep outside of any task");
+    if (deadline_ns <= coil_now())
+        return coil_checkpoint();
+    if (task_cancelled(self))
+        return -ECANCELED;
+    if (deadline_ns != COIL_FOREVER)
+        coil__timer_add(&self->loop->timers, &s.timer, deadline_ns);
+    return coil__park(self, stop_sleeping, &s, "sleep");
+}
+
+int coil_sleep(int64_t duration_ns)
+{
+    return duration_ns <= 0 ? coil_checkpoint()
+                            : coil_sleep_until(coil__deadline_after(duration_ns));
+}

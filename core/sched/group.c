@@ -1,0 +1,254 @@
+/* group.c - begin, spawn, end; and the handle of a single task. */
+#include "group.h"
+
+#include <errno.h>
+
+#include "loop.h"
+
+_Static_assert(sizeof(struct group) <= sizeof(struct coil_group), "coil_group is too small");
+_Static_assert(sizeof(struct handle) <= sizeof(struct coil_handle), "coil_handle is too small");
+
+static struct group *group_of(const struct coil_group *g)
+{
+    return (struct group *)(uintptr_t)g;
+}
+
+static struct handle *handle_of(const struct coil_handle *h)
+{
+    return (struct handle *)(uintptr_t)h;
+}
+
+void coil_group_begin_at(struct coil_group *public, const char *site)
+{
+    struct group *g = group_of(public);
+    struct coil_task *self = here_task();
+
+    if (unlikely(!self))
+        coil__die("a group begun at %s is outside of any task", site);
+    coil__scope_prepare(&g->scope);
+    coil__scope_begin(&g->scope, self->scope, self, self->loop, COIL_FOREVER, site);
+    self->scope = &g->scope;
+    g->state = GROUP_ACTIVE;
+    g->first_error = 0;
+    g->waiting = false;
+    g->task_gave_in = false;
+    g->host = self;
+    list_init(&g->tasks);
+    g->count = 0;
+    g->errors = NULL;
+    g->dropped = 0;
+}
+
+/* The power of two that holds size bytes of stack. 0: out of range. */
+static unsigned int class_for(const struct loop *loop, size_t size)
+{
+    unsigned int class = STACK_CLASS_MIN;
+
+    if (!size)
+        return loop->stack_class;
+    while (class <= STACK_CLASS_MAX && (UINT64_C(1) << class) < size)
+        class++;
+    return class > STACK_CLASS_MAX ? 0 : class + STACK_CLASS_SCALE;
+}
+
+static void handle_begin(struct handle *h, struct coil_task *t, const struct group *g)
+{
+    h->task = t;
+    h->result = -EAGAIN;
+    h->cancelled = false;
+    h->name = t->name;
+    h->parent = g->host->name;
+    list_init(&h->waiters);
+    t->handle = h;
+}
+
+int coil_group_spawn_at(struct coil_group *public, coil_task_fn *fn, void *arg,
+                        const struct coil_spawn_options *options, const char *name,
+                        const char *site)
+{
+    static const struct coil_spawn_options defaults;
+    struct group *g = group_of(public);
+    struct loop *loop = coil__here.loop;
+    unsigned int class;
+    struct coil_task *t;
+
+    if (!options)
+        options = &defaults;
+    if (!fn)
+        return -EINVAL;
+    if (g->state != GROUP_ACTIVE)
+        return -ESHUTDOWN;
+    if (unlikely(g->scope.loop != loop))
+        coil__die("a task is spawned at %s from outside the loop of its group, begun at %s", site,
+                  g->scope.site);
+    class = class_for(loop, options->stack_size);
+    if (!class)
+        return -EINVAL;
+
+    t = coil__task_new(loop, &g->scope, fn, arg, class, options->name ? options->name : name,
+                       site);
+    if (!t)
+        return -ENOMEM;
+    t->group = g;
+    list_push_back(&g->tasks, &t->siblings);
+    g->count++;
+    if (options->handle)
+        handle_begin(handle_of(options->handle), t, g);
+    return 0;
+}
+
+static void fail(struct group *g, const struct error_record *e)
+{
+    if (!g->first_error)
+        g->first_error = e->code;
+    if (!coil__errors_add(g->scope.loop, &g->errors, e))
+        g->dropped++;
+    coil__scope_cancel(&g->scope, COIL_CAUSE_GROUP_ERROR, e->message, e->task, e->site);
+}
+
+/* Takes the failures of the group whose end led to this one, if that is what happened. */
+static struct errors *take_inner(struct coil_task *t, int code)
+{
+    struct errors *inner = t->errors;
+    struct coil_error first;
+
+    t->errors = NULL;
+    if (!inner)
+        return NULL;
+    if (coil_error_inner(&(struct coil_error){.inner = inner}, 0, &first) == 0 &&
+        first.code == code)
+        return inner;
+    coil__errors_free(t->loop, inner);
+    return NULL;
+}
+
+static void handle_end(struct handle *h, int result, bool cancelled)
+{
+    struct list *n;
+
+    h->task = NULL;
+    h->result = result;
+    h->cancelled = cancelled;
+    while ((n = list_pop_front(&h->waiters)))
+        coil__unpark(container_of(n, struct coil_task, waiting), 0);
+}
+
+void coil__group_task_ended(struct coil_task *t, int rc, bool was_cancelled)
+{
+    struct group *g = t->group;
+
+    if (rc < 0 && !(rc == -ECANCELED && was_cancelled))
+        fail(g, &(struct error_record){rc, t->name, t->site, t->message, take_inner(t, rc)});
+    else if (rc == -ECANCELED)
+        g->task_gave_in = true;
+    coil__errors_free(t->loop, t->errors);
+    t->errors = NULL;
+
+    if (t->handle)
+        handle_end(t->handle, t->result, t->result == -ECANCELED && was_cancelled);
+    list_remove(&t->siblings);
+    if (!--g->count && g->waiting)
+        coil__unpark(g->host, 0);
+}
+
+int coil_group_end_at(struct coil_group *public, int rc, const char *site)
+{
+    struct group *g = group_of(public);
+    struct coil_task *self = here_task();
+
+    coil__scope_check_end(&g->scope, "group", site);
+    if (rc < 0 && !(rc == -ECANCELED && task_cancelled(self)))
+        fail(g, &(struct error_record){rc, self->name, g->scope.site, self->message,
+                                       take_inner(self, rc)});
+
+    if (g->count) {
+        g->waiting = true;
+        (void)coil__park(self, NULL, NULL, "group end");
+    } else {
+        coil__yield(self);
+        if (unlikely(g->count)) { /* somebody spawned meanwhile */
+            g->waiting = true;
+            (void)coil__park(self, NULL, NULL, "group end");
+        }
+    }
+
+    g->state = GROUP_ENDED;
+    self->scope = g->scope.parent;
+    if (rc >= 0)
+        rc = g->task_gave_in ? -ECANCELED : 0;
+    rc = coil__scope_end(&g->scope, rc);
+    if (g->errors) {
+        coil__errors_free(self->loop, self->errors);
+        self->errors = g->errors;
+    }
+    return g->first_error ? g->first_error : rc;
+}
+
+struct coil_scope *coil_group_scope(struct coil_group *g)
+{
+    return (struct coil_scope *)&group_of(g)->scope;
+}
+
+size_t coil_group_count(const struct coil_group *g)
+{
+    return group_of(g)->state == GROUP_ACTIVE ? group_of(g)->count : 0;
+}
+
+/* --- Handles ------------------------------------------------------------------------------------ */
+
+void coil_task_cancel_at(struct coil_handle *public, const char *reason, const char *site)
+{
+    struct handle *h = handle_of(public);
+
+    if (h->task)
+        coil_scope_cancel_at((struct coil_scope *)&h->task->own, reason, site);
+}
+
+static enum coil_abort stop_waiting(void *ctx)
+{
+    list_remove(&((struct coil_task *)ctx)->waiting);
+    return COIL_ABORT_DONE;
+}
+
+int coil_task_wait(struct coil_handle *public)
+{
+    struct handle *h = handle_of(public);
+    struct coil_task *self = here_task();
+
+    if (unlikely(!self))
+        coil__die("coil_task_wait outside of any task");
+    if (h->task == self)
+        return -EDEADLK;
+    if (!h->task)
+        return coil_checkpoint();
+    if (task_cancelled(self))
+        return -ECANCELED;
+    list_push_back(&h->waiters, &self->waiting);
+    return coil__park(self, stop_waiting, self, h->name);
+}
+
+int coil_task_result(const struct coil_handle *h)
+{
+    return handle_of(h)->result;
+}
+
+enum coil_status coil_task_status(const struct coil_handle *public)
+{
+    const struct handle *h = handle_of(public);
+
+    if (h->task)
+        return task_cancelled(h->task) ? COIL_STATUS_STOPPING : COIL_STATUS_RUNNING;
+    if (h->cancelled)
+        return COIL_STATUS_CANCELLED;
+    return h->result < 0 ? COIL_STATUS_FAILED : COIL_STATUS_FINISHED;
+}
+
+const char *coil_task_name(const struct coil_handle *h)
+{
+    return handle_of(h)->name;
+}
+
+const char *coil_task_parent(const struct coil_handle *h)
+{
+    return handle_of(h)->parent;
+}

@@ -1,0 +1,56 @@
+/* group.h - tasks that end before the one that began their group goes on. */
+#ifndef CORE_SCHED_GROUP_H
+#define CORE_SCHED_GROUP_H
+
+#include "../../include/coil/group.h"
+#include "scope.h"
+#include "task.h"
+
+struct errors;
+
+enum group_state {
+    GROUP_ACTIVE = 0x6709a001,
+    GROUP_ENDED,
+};
+
+struct group {
+    struct scope scope;     /* around the host's code and all tasks */
+    uint32_t state;         /* enum group_state */
+    int first_error;        /* 0, or the code of the first failure */
+    bool waiting;           /* the host is parked in the end */
+    bool task_gave_in;      /* a task returned -ECANCELED that was not its own affair */
+    struct coil_task *host;
+    struct list tasks;
+    size_t count;
+    struct errors *errors;  /* the group's while it is active; then the host's */
+    size_t dropped;
+};
+
+/* What a handle knows after its task has ended. */
+struct handle {
+    struct coil_task *task; /* NULL once it has ended */
+    int result;
+    bool cancelled;         /* it gave in to a cancellation */
+    const char *name;
+    const char *parent;
+    struct list waiters;
+};
+
+/* A task of a group has returned rc, its own scope's cancellations already caught. */
+void coil__group_task_ended(struct coil_task *t, int rc, bool was_cancelled);
+
+/* --- Failures: errors.c --- */
+
+struct error_record {
+    int code;
+    const char *task;
+    const char *site;
+    const char *message;
+    struct errors *inner;
+};
+
+/* Adds to *list, which may be NULL. inner changes hands. False: no memory; inner is freed. */
+bool coil__errors_add(struct loop *loop, struct errors **list, const struct error_record *e);
+void coil__errors_free(struct loop *loop, struct errors *list);
+
+#endif

@@ -1,0 +1,370 @@
+/* loop.c - the turn, and the life of a loop. */
+#include "loop.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../choose.h"
+#include "../memory.h"
+#include "../thread/runtime.h"
+#include "group.h"
+
+#define STACK_SIZE_DEFAULT       (64 * 1024)
+#define BLOCKING_THREADS_DEFAULT 4
+#define TRIM_EVERY_NS            COIL_SECOND
+
+__thread struct here coil__here __attribute__((tls_model("initial-exec")));
+
+/* --- The ready queue ---------------------------------------------------------------------------- */
+
+void coil__ready(struct loop *loop, struct coil_task *t)
+{
+    t->state = TASK_READY;
+    t->next_ready = NULL;
+    *loop->ready_tail = t;
+    loop->ready_tail = &t->next_ready;
+    loop->ready_count++;
+}
+
+static struct coil_task *pop_ready(struct loop *loop)
+{
+    struct coil_task *t = loop->ready_head;
+
+    loop->ready_head = t->next_ready;
+    if (!loop->ready_head)
+        loop->ready_tail = &loop->ready_head;
+    loop->ready_count--;
+    loop->steps_left--;
+    loop->switches++;
+    t->state = TASK_RUNNING;
+    t->budget = TASK_BUDGET;
+    coil__here.task = t;
+    return t;
+}
+
+void coil__switch_away(struct coil_task *self)
+{
+    struct loop *loop = self->loop;
+    struct coil_task *next;
+
+    if (!loop->steps_left) {
+        coil__here.task = NULL;
+        coil__context_switch(&self->context, &loop->context);
+        return;
+    }
+    next = pop_ready(loop);
+    if (next != self)
+        coil__context_switch(&self->context, &next->context);
+}
+
+_Noreturn void coil__switch_for_good(struct coil_task *self)
+{
+    struct loop *loop = self->loop;
+
+    coil__here.task = NULL;
+    loop->corpse = self;
+    coil__context_leave(&self->context, &loop->context);
+    __builtin_unreachable();
+}
+
+static void bury(struct loop *loop)
+{
+    struct coil_task *t = loop->corpse;
+
+    if (!t)
+        return;
+    loop->corpse = NULL;
+    loop->living--;
+    coil__context_retire(&t->context);
+    coil__stack_return(&loop->stacks, t->stack_class, t, coil__task_block_size());
+}
+
+static uint64_t draw(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+/* For tests: puts the ready tasks into an order drawn from the seed. Each pass deals them on two heaps
+ * by the toss of a coin; log2(n) passes, and two, make every order about as likely. */
+static void shuffle(struct loop *loop)
+{
+    for (size_t n = loop->ready_count * 4; n > 1; n /= 2) {
+        struct coil_task *heads[2] = {NULL, NULL};
+        struct coil_task **tails[2] = {&heads[0], &heads[1]};
+
+        for (struct coil_task *t = loop->ready_head; t; t = t->next_ready) {
+            unsigned int side = draw(&loop->shuffle_state) >> 63;
+
+            *tails[side] = t;
+            tails[side] = &t->next_ready;
+        }
+        *tails[1] = NULL;
+        *tails[0] = heads[1];
+        loop->ready_head = heads[0];
+        loop->ready_tail = heads[1] ? tails[1] : tails[0];
+    }
+    if (!loop->ready_head)
+        loop->ready_tail = &loop->ready_head;
+}
+
+/* Runs each task that is ready now, once. Tasks hand over to each other; we are back when the last one
+ * of the turn has given way, or when one has ended. */
+static void run_ready(struct loop *loop)
+{
+    if (unlikely(loop->shuffle_state))
+        shuffle(loop);
+    loop->steps_left = loop->ready_count;
+    while (loop->steps_left) {
+        struct coil_task *t = pop_ready(loop);
+
+        coil__context_switch(&loop->context, &t->context);
+        bury(loop);
+    }
+}
+
+/* --- The turn ----------------------------------------------------------------------------------- */
+
+static void deliver_mail(struct loop *loop)
+{
+    if (unlikely(!mailbox_empty(&loop->mailbox)))
+        coil__mailbox_deliver(&loop->mailbox);
+}
+
+static void fire_timers(struct loop *loop)
+{
+    if (loop->timers.count)
+        coil__timers_fire(&loop->timers, loop->ops->now(loop->backend));
+}
+
+/* Long-unused stack pages go back, at most once a second, when there is nothing else to do. */
+static void trim(struct loop *loop)
+{
+    int64_t now_ns = loop->ops->now(loop->backend);
+
+    if (now_ns < loop->trim_at_ns)
+        return;
+    loop->trim_at_ns = now_ns + TRIM_EVERY_NS;
+    coil__stacks_trim(&loop->stacks, coil__task_block_size());
+}
+
+/* Waits for whatever comes first. Whoever posts from now on wakes us; what came before is seen here. */
+static void sleep_until_something(struct loop *loop)
+{
+    trim(loop);
+    atomic_store_explicit(&loop->mailbox.sleeping, true, memory_order_seq_cst);
+    if (atomic_load_explicit(&loop->mailbox.newest, memory_order_seq_cst))
+        loop->ops->wait(loop->backend, 0);
+    else
+        loop->ops->wait(loop->backend, coil__timers_soonest(&loop->timers));
+    atomic_store_explicit(&loop->mailbox.sleeping, false, memory_order_relaxed);
+}
+
+static void turn(struct loop *loop)
+{
+    loop->turns++;
+    run_ready(loop);
+    fire_timers(loop);
+    deliver_mail(loop);
+    if (loop->ready_count)
+        loop->ops->wait(loop->backend, 0);
+    else if (!loop->main_ended)
+        sleep_until_something(loop);
+    fire_timers(loop);
+    deliver_mail(loop);
+}
+
+void coil__loop_post(struct loop *loop, struct mail *m)
+{
+    atomic_fetch_add_explicit(&loop->mailbox.posters, 1, memory_order_relaxed);
+    if (coil__mailbox_post(&loop->mailbox, m))
+        loop->ops->wake(loop->backend);
+    atomic_fetch_sub_explicit(&loop->mailbox.posters, 1, memory_order_release);
+}
+
+/* m may have been the reason for the loop to end, while its sender is still about to wake us. */
+static void wait_for_posters(struct loop *loop)
+{
+    while (atomic_load_explicit(&loop->mailbox.posters, memory_order_acquire))
+        sched_yield();
+}
+
+/* --- Its life ----------------------------------------------------------------------------------- */
+
+static unsigned int class_of(size_t size)
+{
+    unsigned int class = STACK_CLASS_MIN;
+
+    while (class < STACK_CLASS_MAX && (UINT64_C(1) << class) < size)
+        class++;
+    return class;
+}
+
+static int check(const struct coil_loop_options *o)
+{
+    const size_t most = (size_t)1 << STACK_CLASS_MAX;
+
+    if (o->stack_size > most || o->sq_entries > 32768 || o->cq_entries > 65536)
+        return -EINVAL;
+    return o->blocking_threads > 1024 ? -EINVAL : 0;
+}
+
+static int open_loop(struct loop *loop, const struct coil_loop_options *o)
+{
+    struct backend_config config = {
+        .descriptors = &loop->descriptors,
+        .mailbox = &loop->mailbox,
+        .sq_entries = o->sq_entries,
+        .cq_entries = o->cq_entries,
+    };
+    size_t stack_size = o->stack_size ? o->stack_size : STACK_SIZE_DEFAULT;
+    int r;
+
+    loop->ready_tail = &loop->ready_head;
+    loop->stack_class = class_of(stack_size) + STACK_CLASS_SCALE;
+    loop->shuffle_state = o->shuffle_seed;
+    r = coil__memory_open(loop, o);
+    if (r < 0)
+        return r;
+    config.allocate = loop->allocate;
+    config.allocate_ctx = loop->allocate_ctx;
+    coil__mailbox_init(&loop->mailbox);
+    coil__stacks_init(&loop->stacks);
+    r = coil__pool_init(&loop->pool,
+                        o->blocking_threads ? o->blocking_threads : BLOCKING_THREADS_DEFAULT);
+    if (r < 0)
+        goto fail_memory;
+    r = coil__choose_backend(loop, o->backend, &config);
+    if (r < 0)
+        goto fail_pool;
+    coil__timers_init(&loop->timers, loop->ops->now(loop->backend));
+    coil__scope_prepare(&loop->root);
+    coil__scope_begin(&loop->root, NULL, NULL, loop, COIL_FOREVER, "the loop");
+    coil__context_adopt(&loop->context);
+    return 0;
+
+fail_pool:
+    coil__pool_close(loop);
+fail_memory:
+    coil__memory_close(loop);
+    return r;
+}
+
+static void close_loop(struct loop *loop)
+{
+    assert(!loop->living);
+    assert(!loop->operations);
+
+    if (loop->runtime)
+        coil__runtime_left(loop->runtime, loop);
+    (void)coil__scope_end(&loop->root, 0);
+    coil__pool_close(loop);
+    wait_for_posters(loop);
+    loop->ops->close(loop->backend);
+    coil__descriptors_close(loop);
+    coil__stacks_close(&loop->stacks);
+    coil__memory_close(loop);
+}
+
+void coil__main_ended(struct coil_task *t, int rc)
+{
+    struct loop *loop = t->loop;
+
+    if (rc == -ECANCELED && loop->root.asked & ASK_STOP)
+        rc = 0;
+    coil__errors_free(loop, t->errors);
+    loop->main_result = rc;
+    loop->main_ended = true;
+}
+
+static int run(struct loop *loop, coil_task_fn *main_fn, void *arg, const char *name,
+               const char *site)
+{
+    if (!coil__task_new(loop, &loop->root, main_fn, arg, loop->stack_class, name, site))
+        return -ENOMEM;
+    if (loop->runtime)
+        coil__runtime_entered(loop->runtime, loop);
+    while (!loop->main_ended)
+        turn(loop);
+    return loop->main_result;
+}
+
+int coil__loop_run(const struct coil_loop_options *options, struct runtime *runtime,
+                   unsigned int index, coil_task_fn *main_fn, void *arg, const char *name,
+                   const char *site)
+{
+    static const struct coil_loop_options defaults;
+    struct loop *loop;
+    int r;
+
+    if (!options)
+        options = &defaults;
+    if (!main_fn)
+        return -EINVAL;
+    if (coil__here.loop)
+        return -EBUSY;
+    r = check(options);
+    if (r < 0)
+        return r;
+    loop = aligned_alloc(64, (sizeof(*loop) + 63) & ~(size_t)63);
+    if (!loop)
+        return -ENOMEM;
+    memset(loop, 0, sizeof(*loop));
+    loop->runtime = runtime;
+    loop->index = index;
+
+    r = open_loop(loop, options);
+    if (r < 0)
+        goto fail_open;
+    coil__here.loop = loop;
+    r = run(loop, main_fn, arg, name, site);
+    close_loop(loop);
+    coil__here.loop = NULL;
+
+fail_open:
+    free(loop);
+    return r;
+}
+
+int coil_run_at(const struct coil_loop_options *options, coil_task_fn *main_fn, void *arg,
+                const char *name, const char *site)
+{
+    return coil__loop_run(options, NULL, 0, main_fn, arg, name, site);
+}
+
+const char *coil_backend_name(void)
+{
+    return coil__here.task ? coil__here.loop->ops->name : NULL;
+}
+
+const char *coil_backend_reason(void)
+{
+    return coil__here.task ? coil__here.loop->reason.text : NULL;
+}
+
+int coil_loop_stats(struct coil_stats *ret)
+{
+    const struct loop *loop = coil__here.loop;
+
+    if (!loop)
+        return -EINVAL;
+    *ret = (struct coil_stats){
+        .tasks = loop->living,
+        .ready = loop->ready_count,
+        .timers = loop->timers.count,
+        .operations = loop->operations,
+        .descriptors = loop->descriptors.known,
+        .stacks = coil__stacks_mapped(&loop->stacks),
+        .blocking = loop->pool.pending,
+        .turns = loop->turns,
+        .switches = loop->switches,
+        .cancels = loop->cancels,
+        .late_results = loop->late_results,
+        .next_deadline_ns = coil__timers_soonest(&loop->timers),
+    };
+    return 0;
+}

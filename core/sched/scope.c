@@ -1,0 +1,372 @@
+/* scope.c - the tree of scopes. The only file that decides cancellation.
+ *
+ * What a checkpoint needs to know stands in each scope, in `seen`, and is kept true eagerly: a change
+ * walks down the part of the tree that it changes. So a check is one load at any depth, and a task that
+ * is cancelled but shielded costs nothing while it waits. */
+#include "scope.h"
+
+#include <errno.h>
+
+#include "loop.h"
+#include "task.h"
+
+_Static_assert(sizeof(struct scope) <= sizeof(struct coil_scope), "coil_scope is too small");
+
+static uint8_t sees(const struct scope *s)
+{
+    uint8_t outside = s->shielded || !s->parent ? 0 : s->parent->seen;
+
+    return s->asked | outside;
+}
+
+/* The scope after s in a walk of the tree under top; into its children only if so told. */
+static struct scope *walk(struct scope *s, const struct scope *top, bool into_children)
+{
+    if (into_children && !list_empty(&s->children))
+        return container_of(s->children.next, struct scope, siblings);
+    while (s != top && s->siblings.next == &s->parent->children)
+        s = s->parent;
+    return s == top ? NULL : container_of(s->siblings.next, struct scope, siblings);
+}
+
+/* Brings `seen` up to date in s and below, and collects the tasks that have to be told. */
+static void mark(struct scope *top, struct list *to_abort)
+{
+    struct scope *s = top;
+
+    while (s) {
+        uint8_t before = s->seen;
+        struct coil_task *t = s->task;
+
+        s->seen = sees(s);
+        if ((s->seen & ~before & ASK_STOP) && t && t->scope == s && t->abort &&
+            !list_linked(&t->aborting))
+            list_push_back(to_abort, &t->aborting);
+        s = walk(s, top, s->seen != before);
+    }
+}
+
+/* Something about s changed. Marks the whole subtree first: an abort function must not meet a tree of
+ * which half is cancelled. */
+static void update(struct scope *s)
+{
+    struct list to_abort;
+    struct list *n;
+
+    list_init(&to_abort);
+    mark(s, &to_abort);
+    while ((n = list_pop_front(&to_abort))) {
+        struct coil_task *t = container_of(n, struct coil_task, aborting);
+        coil_abort_fn *abort_fn = t->abort;
+
+        if (!abort_fn)
+            continue; /* an earlier one unparked it */
+        t->abort = NULL;
+        if (abort_fn(t->abort_ctx) == COIL_ABORT_DONE)
+            coil__unpark(t, -ECANCELED);
+    }
+}
+
+static void disarm(struct scope *s)
+{
+    if (timer_armed(&s->timer))
+        coil__timer_remove(&s->loop->timers, &s->timer);
+}
+
+static void timer_fired(struct timer *t)
+{
+    struct scope *s = container_of(t, struct scope, timer);
+
+    if (t->deadline_ns >= s->deadline_ns)
+        coil__scope_cancel(s, COIL_CAUSE_DEADLINE, NULL, NULL, NULL);
+    else /* the end of the grace; the request said why */
+        coil__scope_cancel(s, COIL_CAUSE_EXPLICIT, s->reason, s->canceller, s->cancel_site);
+}
+
+static void arm(struct scope *s, int64_t deadline_ns)
+{
+    disarm(s);
+    if (s->asked & ASK_STOP || deadline_ns == COIL_FOREVER)
+        return;
+    s->timer.fire = timer_fired;
+    coil__timer_add(&s->loop->timers, &s->timer, deadline_ns > 0 ? deadline_ns : 0);
+}
+
+void coil__scope_cancel(struct scope *s, enum coil_cause cause, const char *reason,
+                        const char *canceller, const char *site)
+{
+    if (s->asked & ASK_STOP)
+        return;
+    s->asked |= ASK_STOP;
+    s->cause = (uint8_t)cause;
+    s->reason = reason;
+    s->canceller = canceller;
+    s->cancel_site = site;
+    if (s->state != SCOPE_ACTIVE)
+        return; /* its begin will see */
+    disarm(s);
+    update(s);
+}
+
+void coil__scope_prepare(struct scope *s)
+{
+    s->parent = NULL;
+    s->task = NULL;
+    s->loop = NULL;
+    s->timer.link.next = NULL;
+    s->state = SCOPE_PREPARED;
+    s->asked = 0;
+    s->seen = 0;
+    s->cause = COIL_CAUSE_NONE;
+    s->shielded = false;
+    s->fails = false;
+    s->caught = false;
+    s->reason = NULL;
+    s->canceller = NULL;
+    s->cancel_site = NULL;
+    s->mail.deliver = NULL;
+}
+
+void coil__scope_begin(struct scope *s, struct scope *parent, struct coil_task *task,
+                       struct loop *loop, int64_t deadline_ns, const char *site)
+{
+    s->parent = parent;
+    s->task = task;
+    s->loop = loop;
+    s->deadline_ns = deadline_ns;
+    s->site = site;
+    s->state = SCOPE_ACTIVE;
+    list_init(&s->children);
+    if (parent)
+        list_push_back(&parent->children, &s->siblings);
+    s->seen = sees(s);
+    arm(s, deadline_ns);
+}
+
+int coil__scope_end(struct scope *s, int rc)
+{
+    bool outer = !s->shielded && s->parent && s->parent->seen & ASK_STOP;
+
+    assert(list_empty(&s->children));
+    disarm(s);
+    /* A cancel from another thread may lie in the mailbox, or be about to. */
+    while (unlikely(__atomic_load_n(&s->mail.deliver, __ATOMIC_ACQUIRE)))
+        coil__mailbox_deliver(&s->loop->mailbox);
+    if (s->parent)
+        list_remove(&s->siblings);
+    s->state = SCOPE_ENDED;
+
+    if (rc != -ECANCELED || !(s->asked & ASK_STOP) || outer)
+        return rc;
+    s->caught = true;
+    return s->fails && s->cause == COIL_CAUSE_DEADLINE ? -ETIME : 0;
+}
+
+/* --- The public side --------------------------------------------------------------------------- */
+
+static struct coil_task *must_be_task(const char *what, const char *site)
+{
+    struct coil_task *self = here_task();
+
+    if (unlikely(!self))
+        coil__die("%s at %s is outside of any task", what, site);
+    return self;
+}
+
+static void begin(struct scope *s, int64_t deadline_ns, const char *site)
+{
+    struct coil_task *self = must_be_task("a scope begun", site);
+
+    coil__scope_begin(s, self->scope, self, self->loop, deadline_ns, site);
+    self->scope = s;
+}
+
+void coil_scope_begin_at(struct coil_scope *s, int64_t deadline_ns, const char *site)
+{
+    coil__scope_prepare(scope_of(s));
+    begin(scope_of(s), deadline_ns, site);
+}
+
+void coil_timeout_begin_at(struct coil_scope *s, int64_t deadline_ns, const char *site)
+{
+    coil__scope_prepare(scope_of(s));
+    scope_of(s)->fails = true;
+    begin(scope_of(s), deadline_ns, site);
+}
+
+void coil_shield_begin_at(struct coil_scope *s, int64_t limit_ns, const char *site)
+{
+    int64_t deadline_ns = COIL_FOREVER;
+
+    if (limit_ns != COIL_FOREVER)
+        deadline_ns = coil__deadline_after(limit_ns);
+    coil__scope_prepare(scope_of(s));
+    scope_of(s)->shielded = true;
+    begin(scope_of(s), deadline_ns, site);
+}
+
+void coil_scope_prepare(struct coil_scope *s)
+{
+    coil__scope_prepare(scope_of(s));
+}
+
+void coil_scope_begin_prepared_at(struct coil_scope *s, int64_t deadline_ns, const char *site)
+{
+    if (scope_of(s)->state != SCOPE_PREPARED)
+        coil__die("the scope begun at %s was not prepared, or is used twice", site);
+    begin(scope_of(s), deadline_ns, site);
+}
+
+void coil__scope_check_end(const struct scope *s, const char *what, const char *site)
+{
+    const struct coil_task *self = must_be_task("a scope ended", site);
+
+    if (unlikely(s->state != SCOPE_ACTIVE))
+        coil__die("the %s ended at %s is not open: never begun, or ended before", what, site);
+    if (unlikely(s->task != self))
+        coil__die("the %s begun at %s by another task is ended at %s", what, s->site, site);
+    if (unlikely(self->scope != s))
+        coil__die("the %s begun at %s is ended at %s while the one begun at %s is open inside it",
+                  what, s->site, site, self->scope->site);
+}
+
+int coil_scope_end_at(struct coil_scope *public, int rc, const char *site)
+{
+    struct scope *s = scope_of(public);
+
+    coil__scope_check_end(s, "scope", site);
+    s->task->scope = s->parent;
+    return coil__scope_end(s, rc);
+}
+
+static void cancel_arrived(struct mail *m)
+{
+    struct scope *s = container_of(m, struct scope, mail);
+
+    __atomic_store_n(&m->deliver, NULL, __ATOMIC_RELEASE);
+    coil__scope_cancel(s, COIL_CAUSE_EXPLICIT, s->reason, NULL, s->cancel_site);
+}
+
+void coil_scope_cancel_at(struct coil_scope *public, const char *reason, const char *site)
+{
+    struct scope *s = scope_of(public);
+    const struct coil_task *self = here_task();
+
+    if (s->loop && s->loop != coil__here.loop) {
+        /* At most one message a scope: whoever is second wants the same. */
+        if (__atomic_exchange_n(&s->mail.deliver, cancel_arrived, __ATOMIC_ACQ_REL))
+            return;
+        s->reason = reason;
+        s->cancel_site = site;
+        coil__loop_post(s->loop, &s->mail);
+        return;
+    }
+    coil__scope_cancel(s, COIL_CAUSE_EXPLICIT, reason, self ? self->name : NULL, site);
+}
+
+void coil_scope_request_at(struct coil_scope *public, int64_t grace_ns, const char *reason,
+                           const char *site)
+{
+    struct scope *s = scope_of(public);
+    const struct coil_task *self = here_task();
+    int64_t end_ns = COIL_FOREVER;
+
+    if (s->asked || s->state != SCOPE_ACTIVE)
+        return;
+    s->asked |= ASK_FINISH;
+    s->reason = reason;
+    s->canceller = self ? self->name : NULL;
+    s->cancel_site = site;
+    if (grace_ns != COIL_FOREVER)
+        end_ns = coil__deadline_after(grace_ns);
+    if (end_ns < s->deadline_ns)
+        arm(s, end_ns);
+    update(s);
+}
+
+void coil_scope_set_deadline(struct coil_scope *public, int64_t deadline_ns)
+{
+    struct scope *s = scope_of(public);
+
+    if (s->state != SCOPE_ACTIVE || s->asked & ASK_STOP)
+        return;
+    s->deadline_ns = deadline_ns;
+    /* A grace that runs already is not prolonged. */
+    if (!(s->asked & ASK_FINISH) || !timer_armed(&s->timer) ||
+        deadline_ns < s->timer.deadline_ns)
+        arm(s, deadline_ns);
+}
+
+int64_t coil_scope_deadline(const struct coil_scope *s)
+{
+    return scope_of(s)->deadline_ns;
+}
+
+void coil_scope_set_shield(struct coil_scope *public, int shielded)
+{
+    struct scope *s = scope_of(public);
+
+    s->shielded = shielded;
+    if (s->state == SCOPE_ACTIVE)
+        update(s);
+}
+
+int coil_scope_cancelled(const struct coil_scope *s)
+{
+    return scope_of(s)->asked & ASK_STOP;
+}
+
+int coil_scope_caught(const struct coil_scope *s)
+{
+    return scope_of(s)->caught;
+}
+
+void coil_scope_cancellation(const struct coil_scope *public, struct coil_cancellation *ret)
+{
+    const struct scope *s = scope_of(public);
+
+    *ret = (struct coil_cancellation){.cause = (enum coil_cause)s->cause};
+    if (!(s->asked & ASK_STOP))
+        return;
+    ret->reason = s->reason;
+    ret->task = s->canceller;
+    ret->site = s->cancel_site;
+}
+
+int coil_checkpoint_if_cancelled(void)
+{
+    return task_cancelled(must_be_task("a checkpoint", "coil_checkpoint_if_cancelled"))
+               ? -ECANCELED
+               : 0;
+}
+
+int coil_checkpoint(void)
+{
+    struct coil_task *self = must_be_task("a checkpoint", "coil_checkpoint");
+
+    coil__yield(self);
+    return task_cancelled(self) ? -ECANCELED : 0;
+}
+
+void coil_yield_shielded(void)
+{
+    coil__yield(must_be_task("a yield", "coil_yield_shielded"));
+}
+
+int coil_cancel_requested(void)
+{
+    return must_be_task("a question", "coil_cancel_requested")->scope->seen != 0;
+}
+
+int64_t coil_effective_deadline(void)
+{
+    const struct scope *s = must_be_task("a question", "coil_effective_deadline")->scope;
+    int64_t soonest = COIL_FOREVER;
+
+    if (s->seen & ASK_STOP)
+        return INT64_MIN;
+    for (; s; s = s->shielded ? NULL : s->parent)
+        if (s->deadline_ns < soonest)
+            soonest = s->deadline_ns;
+    return soonest;
+}

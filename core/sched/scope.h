@@ -1,0 +1,68 @@
+/* scope.h - a node of the tree of cancel scopes. scope.c is the only file that decides cancellation. */
+#ifndef CORE_SCHED_SCOPE_H
+#define CORE_SCHED_SCOPE_H
+
+#include "../../include/coil/scope.h"
+#include "../list.h"
+#include "../thread/mailbox.h"
+#include "timer.h"
+
+struct loop;
+struct coil_task;
+
+enum {
+    ASK_STOP = 1,   /* cancelled: checkpoints fail */
+    ASK_FINISH = 2, /* requested: checkpoints work, for a while */
+};
+
+enum scope_state {
+    SCOPE_PREPARED = 0x5c09e001, /* before its begin; may be cancelled already */
+    SCOPE_ACTIVE,
+    SCOPE_ENDED,
+};
+
+struct scope {
+    struct scope *parent;  /* NULL at the loop's root */
+    struct list siblings;  /* among parent's children */
+    struct list children;
+    struct coil_task *task;     /* who began it; NULL at the root */
+    struct loop *loop;     /* NULL until begun */
+    struct timer timer;    /* for deadline_ns, or for the end of the grace if that is sooner */
+    int64_t deadline_ns;
+    const char *site;      /* of the begin */
+
+    uint32_t state;        /* enum scope_state */
+    uint8_t asked;         /* of this scope: ASK_ bits */
+    uint8_t seen;          /* here, after shields and ancestors: ASK_ bits. All a checkpoint looks at */
+    uint8_t cause;         /* enum coil_cause; the three below are set with it, or by a request */
+    bool shielded;
+    bool fails;            /* its end says -ETIME for a deadline */
+    bool caught;
+
+    const char *reason;
+    const char *canceller; /* a task's name */
+    const char *cancel_site;
+
+    struct mail mail;      /* a cancel from another thread, on its way */
+};
+
+static inline struct scope *scope_of(const struct coil_scope *s)
+{
+    return (struct scope *)(uintptr_t)s;
+}
+
+/* Begins s, which is prepared, under parent. task becomes its owner but does not enter it. */
+void coil__scope_begin(struct scope *s, struct scope *parent, struct coil_task *task, struct loop *loop,
+                       int64_t deadline_ns, const char *site);
+void coil__scope_prepare(struct scope *s);
+
+/* Takes s out of the tree and decides who catches rc. Its children have ended. */
+int coil__scope_end(struct scope *s, int rc);
+
+/* Dies unless s is the calling task's innermost scope: what says which kind of thing s is. */
+void coil__scope_check_end(const struct scope *s, const char *what, const char *site);
+
+void coil__scope_cancel(struct scope *s, enum coil_cause cause, const char *reason,
+                        const char *canceller, const char *site);
+
+#endif

@@ -1,0 +1,151 @@
+/* pool.c - blocking calls, each in one of a few threads.
+ *
+ * Signals are blocked in these threads: a host's handlers run where the host expects them. */
+#define _GNU_SOURCE
+#include "pool.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "../sched/loop.h"
+
+#define THREAD_STACK (128 * 1024)
+
+int coil__pool_init(struct pool *p, unsigned int most)
+{
+    int r = pthread_mutex_init(&p->lock, NULL);
+
+    if (r)
+        return -r;
+    r = pthread_cond_init(&p->work, NULL);
+    if (r) {
+        pthread_mutex_destroy(&p->lock);
+        return -r;
+    }
+    list_init(&p->queue);
+    p->most = most;
+    return 0;
+}
+
+void coil__pool_close(struct loop *loop)
+{
+    struct pool *p = &loop->pool;
+
+    assert(!p->pending);
+    pthread_mutex_lock(&p->lock);
+    p->ending = true;
+    pthread_cond_broadcast(&p->work);
+    pthread_mutex_unlock(&p->lock);
+    for (unsigned int i = 0; i < p->threads; i++)
+        pthread_join(p->ids[i], NULL);
+    if (p->ids)
+        loop_allocate(loop, p->ids, 0);
+    pthread_cond_destroy(&p->work);
+    pthread_mutex_destroy(&p->lock);
+}
+
+/* Back on the loop's thread. */
+static void deliver(struct mail *m)
+{
+    struct op *op = container_of(m, struct op, mail);
+
+    op->task->loop->pool.pending--;
+    coil__op_complete(op, op->result);
+}
+
+static void *thread_main(void *arg)
+{
+    struct loop *loop = arg;
+    struct pool *p = &loop->pool;
+
+    pthread_mutex_lock(&p->lock);
+    for (;;) {
+        struct list *n = list_pop_front(&p->queue);
+
+        if (n) {
+            struct op *op = container_of(n, struct op, link);
+
+            pthread_mutex_unlock(&p->lock);
+            op->result = coil__op_perform(op);
+            op->mail.deliver = deliver;
+            coil__loop_post(loop, &op->mail);
+            pthread_mutex_lock(&p->lock);
+        } else if (p->ending) {
+            break;
+        } else {
+            p->idle++;
+            pthread_cond_wait(&p->work, &p->lock);
+            p->idle--;
+        }
+    }
+    pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+static int start_thread(struct loop *loop)
+{
+    struct pool *p = &loop->pool;
+    size_t least = (size_t)sysconf(_SC_THREAD_STACK_MIN);
+    sigset_t all;
+    sigset_t before;
+    pthread_attr_t attr;
+    int r;
+
+    if (!p->ids)
+        p->ids = loop_allocate(loop, NULL, p->most * sizeof(p->ids[0]));
+    if (!p->ids)
+        return -ENOMEM;
+    r = pthread_attr_init(&attr);
+    if (r)
+        return -r;
+    pthread_attr_setstacksize(&attr, THREAD_STACK > least ? THREAD_STACK : least);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    r = pthread_create(&p->ids[p->threads], &attr, thread_main, loop);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attr);
+    if (!r)
+        p->threads++;
+    return -r;
+}
+
+int coil__pool_submit(struct loop *loop, struct op *op)
+{
+    struct pool *p = &loop->pool;
+    size_t waiting = 0;
+    int r = 0;
+
+    pthread_mutex_lock(&p->lock);
+    list_push_back(&p->queue, &op->link);
+    list_for_each(n, &p->queue)
+        if (++waiting > p->idle)
+            break;
+    pthread_cond_signal(&p->work);
+    pthread_mutex_unlock(&p->lock);
+
+    if (waiting > p->idle && p->threads < p->most)
+        r = start_thread(loop);
+    if (r < 0 && !p->threads) {
+        list_remove(&op->link); /* nobody else is there to have seen it */
+        return r;
+    }
+    p->pending++;
+    return 0;
+}
+
+bool coil__pool_cancel(struct loop *loop, struct op *op)
+{
+    struct pool *p = &loop->pool;
+    bool waiting;
+
+    pthread_mutex_lock(&p->lock);
+    waiting = list_linked(&op->link);
+    if (waiting)
+        list_remove(&op->link);
+    pthread_mutex_unlock(&p->lock);
+    if (waiting)
+        p->pending--;
+    return waiting;
+}

@@ -1,0 +1,12 @@
+/* runtime.h - what a loop tells the runtime it belongs to. */
+#ifndef CORE_THREAD_RUNTIME_H
+#define CORE_THREAD_RUNTIME_H
+
+struct loop;
+struct runtime;
+
+/* loop can be reached from now on, until it has left. A shutdown that came before reaches it now. */
+void coil__runtime_entered(struct runtime *r, struct loop *loop);
+void coil__runtime_left(struct runtime *r, struct loop *loop);
+
+#endif

@@ -1,0 +1,289 @@
+/* echo.c - a complete server: a task a connection, an idle time-out, and an orderly end.
+ *
+ *      echo --port P [--backend io_uring|epoll] [--loops N] [--idle MS] [--drain MS]
+ *
+ * SIGTERM or SIGINT stops accepting and gives the connections that are left --drain milliseconds. The
+ * ledger line at the end says that nothing was lost. `redis-benchmark -p P -t ping_mbulk` can drive it: an
+ * echoed RESP command is a valid RESP reply. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <coil.h>
+
+struct ledger {
+    atomic_ulong accepted;
+    atomic_ulong served; /* ended because the peer was done */
+    atomic_ulong timed_out;
+    atomic_ulong failed;
+    atomic_ulong cut_off; /* by the end of the drain */
+    atomic_ulong pauses; /* in accepting, for want of descriptors or memory */
+    atomic_ulong late_results;
+    atomic_uint listening;
+};
+
+struct config {
+    int port;
+    unsigned int loops;
+    int64_t idle_ns;
+    int64_t drain_ns;
+    const char *backend;
+    struct ledger ledger;
+};
+
+struct server {
+    struct config *config;
+    struct coil_group connections;
+    int listener;
+};
+
+struct connection {
+    struct server *server;
+    int fd;
+};
+
+/* Sends back what comes until the peer is done, and at most idle_ns of silence between two messages. */
+static int echo(int fd, int64_t idle_ns)
+{
+    char buf[16 * 1024];
+    ssize_t n;
+
+    for (;;) {
+        struct coil_scope idle;
+        int rc;
+
+        coil_timeout_begin(&idle, idle_ns == COIL_FOREVER ? idle_ns : coil_now() + idle_ns);
+        n = coil_recv(fd, buf, sizeof(buf), 0);
+        rc = n > 0 ? coil_send_all(fd, buf, (size_t)n, 0, NULL) : (int)n;
+        rc = coil_scope_end(&idle, rc);
+        if (rc < 0 || n == 0)
+            return rc;
+    }
+}
+
+static int serve(void *arg)
+{
+    struct connection *c = arg;
+    struct ledger *ledger = &c->server->config->ledger;
+    int rc = echo(c->fd, c->server->config->idle_ns);
+
+    (void)coil_close(c->fd);
+    if (rc == -ETIME)
+        atomic_fetch_add(&ledger->timed_out, 1);
+    else if (rc == -ECANCELED)
+        atomic_fetch_add(&ledger->cut_off, 1);
+    else if (rc < 0)
+        atomic_fetch_add(&ledger->failed, 1); /* the peer's affair, not the group's */
+    else
+        atomic_fetch_add(&ledger->served, 1);
+    free(c);
+    return 0;
+}
+
+static void start_connection(struct server *s, int fd)
+{
+    struct connection *c = malloc(sizeof(*c));
+    const int one = 1;
+
+    atomic_fetch_add(&s->config->ledger.accepted, 1);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    if (c) {
+        *c = (struct connection){s, fd};
+        if (coil_group_spawn(&s->connections, serve, c) == 0)
+            return;
+        free(c);
+    }
+    (void)coil_close(fd);
+    atomic_fetch_add(&s->config->ledger.failed, 1);
+}
+
+static int accept_all(void *arg)
+{
+    struct server *s = arg;
+
+    for (;;) {
+        int fd = coil_accept(s->listener, NULL, NULL);
+
+        if (fd >= 0) {
+            start_connection(s, fd);
+        } else if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -ENOBUFS) {
+            /* Whoever waits in the backlog can wait a little longer. */
+            atomic_fetch_add(&s->config->ledger.pauses, 1);
+            fd = coil_sleep(100 * COIL_MILLISECOND);
+            if (fd < 0)
+                return fd;
+        } else if (fd == -ECANCELED || fd == -EBADF || fd == -EINVAL || fd == -ENOTSOCK) {
+            return fd;
+        } /* else: that one connection was gone before we took it */
+    }
+}
+
+static int listen_on(int port)
+{
+    struct sockaddr_in6 any = {
+        .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port), .sin6_addr = in6addr_any};
+    const int one = 1;
+    const int zero = 0;
+    int fd = coil_socket(AF_INET6, SOCK_STREAM, 0);
+    int r;
+
+    if (fd < 0)
+        return fd;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)); /* one a loop, on the same port */
+    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
+    r = coil_bind(fd, (struct sockaddr *)&any, sizeof(any));
+    if (r >= 0)
+        r = coil_listen(fd, 4096);
+    if (r < 0) {
+        (void)coil_close(fd);
+        return r;
+    }
+    return fd;
+}
+
+/* Nobody reads the signal, so every loop's signalfd stays readable once it has come. */
+static int wait_for_the_end(void)
+{
+    sigset_t set;
+    int fd;
+    int r;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd < 0)
+        return -errno;
+    r = coil_wait_readable(fd);
+    (void)coil_close(fd);
+    return r;
+}
+
+static void say_listening(struct server *s)
+{
+    if (atomic_fetch_add(&s->config->ledger.listening, 1) + 1 != coil_loop_count())
+        return;
+    printf("listening on [::]:%d, backend %s (%s), loops %u\n", s->config->port,
+           coil_backend_name(), coil_backend_reason(), coil_loop_count());
+    fflush(stdout);
+}
+
+/* Accepts until the signal, then gives the connections that are left their time. */
+static int run_server(struct server *s)
+{
+    struct coil_group acceptor;
+    int rc;
+
+    coil_group_begin(&acceptor);
+    rc = coil_group_spawn(&acceptor, accept_all, s);
+    if (rc >= 0) {
+        say_listening(s);
+        rc = wait_for_the_end();
+    }
+    coil_scope_cancel(coil_group_scope(&acceptor), "no more connections");
+    rc = coil_group_end(&acceptor, rc);
+    coil_scope_set_deadline(coil_group_scope(&s->connections), coil_now() + s->config->drain_ns);
+    return rc;
+}
+
+static int loop_main(void *arg)
+{
+    struct server s = {.config = arg};
+    struct coil_stats stats;
+    int rc;
+
+    s.listener = listen_on(s.config->port);
+    if (s.listener < 0)
+        return s.listener;
+    coil_group_begin(&s.connections);
+    rc = run_server(&s);
+    rc = coil_group_end(&s.connections, rc);
+    (void)coil_close(s.listener);
+    if (coil_loop_stats(&stats) == 0)
+        atomic_fetch_add(&s.config->ledger.late_results, stats.late_results);
+    return rc;
+}
+
+static int open_descriptors(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    int count = 0;
+
+    if (!dir)
+        return -1;
+    while (readdir(dir))
+        count++;
+    closedir(dir);
+    return count;
+}
+
+static int parse(struct config *c, int argc, char **argv)
+{
+    for (int i = 1; i + 1 < argc; i += 2) {
+        const char *value = argv[i + 1];
+
+        if (strcmp(argv[i], "--port") == 0)
+            c->port = atoi(value);
+        else if (strcmp(argv[i], "--backend") == 0)
+            c->backend = value;
+        else if (strcmp(argv[i], "--loops") == 0)
+            c->loops = (unsigned int)atoi(value);
+        else if (strcmp(argv[i], "--idle") == 0)
+            c->idle_ns = atoi(value) ? atoi(value) * COIL_MILLISECOND : COIL_FOREVER;
+        else if (strcmp(argv[i], "--drain") == 0)
+            c->drain_ns = atoi(value) * COIL_MILLISECOND;
+        else
+            return -EINVAL;
+    }
+    return argc % 2 && c->port > 0 && c->port < 65536 ? 0 : -EINVAL;
+}
+
+static void print_ledger(const struct ledger *l, int leaked)
+{
+    unsigned long open = l->accepted - l->served - l->timed_out - l->failed - l->cut_off;
+
+    printf("ledger: accepted %lu, served %lu, timed out %lu, failed %lu, cut off %lu, still open %lu, "
+           "accept pauses %lu, late results delivered %lu, fds leaked %d\n",
+           l->accepted, l->served, l->timed_out, l->failed, l->cut_off, open, l->pauses,
+           l->late_results, leaked);
+}
+
+int main(int argc, char **argv)
+{
+    struct config config = {.loops = 0, .idle_ns = 60 * COIL_SECOND, .drain_ns = 5 * COIL_SECOND};
+    struct coil_runtime_options options = {.loops = 0};
+    sigset_t set;
+    int before;
+    int rc;
+
+    if (parse(&config, argc, argv) < 0) {
+        fprintf(stderr, "usage: echo --port P [--backend io_uring|epoll] [--loops N] "
+                        "[--idle MS] [--drain MS]\n");
+        return 2;
+    }
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set, NULL); /* read through signalfd, by all threads to come */
+
+    options.loops = config.loops;
+    options.loop.backend = config.backend;
+    before = open_descriptors();
+    rc = coil_runtime_run(&options, loop_main, &config);
+    print_ledger(&config.ledger, open_descriptors() - before);
+    if (rc < 0)
+        fprintf(stderr, "echo: %s\n", strerror(-rc));
+    return rc < 0;
+}

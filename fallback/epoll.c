@@ -1,0 +1,313 @@
+/* epoll.c - the seam over readiness.
+ *
+ * Each descriptor is registered once, for both directions, edge-triggered. The core has tried the system
+ * call before it submits, so what arrives here waits for an edge; when one comes the call is made
+ * again, in wait. The kernel never owns a buffer: a cancel is an unlinking. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../core/backend.h"
+#include "../core/io/descriptor.h"
+
+#define EVENTS_MOST 256
+#define SKIPS_MOST  32 /* looks at the kernel that a loop with ready tasks may leave out in a row */
+
+/* data of what is not a descriptor. Those of descriptors carry a generation above the number. */
+#define TO_WAKE  UINT64_MAX
+#define TO_TIMER (UINT64_MAX - 1)
+
+/* op->phase */
+enum {
+    WAITS, /* for an edge */
+    IS_OVER, /* on b->over with its result */
+};
+
+struct backend {
+    int epoll_fd;
+    int wake_fd;
+    int timer_fd; /* -1: epoll_pwait2 is there, Linux 5.11 */
+    struct list over;
+    struct descriptors *descriptors;
+    unsigned int skips;
+    int64_t looked_at_tick;
+    void *(*allocate)(void *ctx, void *ptr, size_t size);
+    void *allocate_ctx;
+    struct epoll_event events[EVENTS_MOST];
+};
+
+static int watch(struct backend *b, int fd, uint32_t events, uint64_t data)
+{
+    struct epoll_event e = {.events = events, .data.u64 = data};
+
+    if (epoll_ctl(b->epoll_fd, EPOLL_CTL_ADD, fd, &e) == 0)
+        return 0;
+    if (errno == EEXIST && epoll_ctl(b->epoll_fd, EPOLL_CTL_MOD, fd, &e) == 0)
+        return 0; /* a leftover of somebody's dup; now it is ours */
+    return -errno;
+}
+
+static int watch_descriptor(struct backend *b, int fd, struct descriptor *d)
+{
+    int r = watch(b, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET,
+                  (uint64_t)d->generation << 32 | (unsigned int)fd);
+
+    d->registered = r == 0;
+    return r;
+}
+
+static void is_over(struct backend *b, struct op *op, ssize_t result)
+{
+    op->phase = IS_OVER;
+    op->result = result;
+    list_push_back(&b->over, &op->link);
+}
+
+static void epoll_submit(struct backend *b, struct op *op)
+{
+    int r = 0;
+
+    op->phase = WAITS;
+    op->link.next = NULL;
+    if (!op->descriptor->registered)
+        r = watch_descriptor(b, op->fd, op->descriptor);
+    if (r < 0)
+        is_over(b, op, r);
+}
+
+static void epoll_cancel(struct backend *b, struct op *op)
+{
+    if (op->phase == WAITS)
+        is_over(b, op, -ECANCELED);
+}
+
+static bool complete_over(struct backend *b)
+{
+    struct list *n;
+    bool any = !list_empty(&b->over);
+
+    while ((n = list_pop_front(&b->over))) {
+        struct op *op = container_of(n, struct op, link);
+
+        coil__op_complete(op, op->result);
+    }
+    return any;
+}
+
+static bool side_ready(const struct op *op)
+{
+    return op->descriptor->ready & (op->writes ? SIDE_WRITE : SIDE_READ);
+}
+
+static void edge(struct backend *b, const struct epoll_event *e)
+{
+    int fd = (int)(uint32_t)e->data.u64;
+    struct descriptor *d = descriptor_peek(b->descriptors, fd);
+    struct op *next;
+
+    /* One of this batch may have closed it, or a dup may still fire for it. */
+    if (!d || d->generation != e->data.u64 >> 32 || !d->registered)
+        return;
+    if (e->events & (EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
+        d->ready |= SIDE_READ;
+    if (e->events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+        d->ready |= SIDE_WRITE;
+    if (e->events & (EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
+        d->sticky |= SIDE_READ;
+    if (e->events & (EPOLLHUP | EPOLLERR))
+        d->sticky |= SIDE_WRITE;
+
+    for (struct op *op = d->ops; op; op = next) {
+        ssize_t r;
+
+        next = op->next_on_descriptor;
+        if (op->state != OP_PENDING || op->route != ROUTE_BACKEND || op->phase != WAITS ||
+            !side_ready(op))
+            continue;
+        r = coil__op_perform(op);
+        if (r != -EAGAIN)
+            coil__op_complete(op, r);
+    }
+}
+
+static void dispatch(struct backend *b, int count)
+{
+    for (int i = 0; i < count; i++) {
+        uint64_t spent;
+        ssize_t ignored = 0;
+
+        if (b->events[i].data.u64 == TO_WAKE)
+            ignored = read(b->wake_fd, &spent, sizeof(spent));
+        else if (b->events[i].data.u64 == TO_TIMER)
+            ignored = read(b->timer_fd, &spent, sizeof(spent));
+        else
+            edge(b, &b->events[i]);
+        (void)ignored;
+    }
+}
+
+static struct timespec timespec_of(int64_t ns)
+{
+    return (struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+}
+
+static int look(struct backend *b)
+{
+    return epoll_wait(b->epoll_fd, b->events, EVENTS_MOST, 0);
+}
+
+static int sleep_until(struct backend *b, int64_t deadline_ns)
+{
+    struct timespec duration;
+    int64_t ns;
+
+    if (deadline_ns == INT64_MAX)
+        return epoll_wait(b->epoll_fd, b->events, EVENTS_MOST, -1);
+    if (b->timer_fd >= 0) {
+        struct itimerspec at = {.it_value = timespec_of(deadline_ns)};
+
+        timerfd_settime(b->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
+        return epoll_wait(b->epoll_fd, b->events, EVENTS_MOST, -1);
+    }
+    ns = deadline_ns - coil__clock_now();
+    duration = timespec_of(ns > 0 ? ns : 0);
+    return epoll_pwait2(b->epoll_fd, b->events, EVENTS_MOST, &duration, NULL);
+}
+
+/* With tasks ready there is no need to ask the kernel every turn: a turn can be a few nanoseconds, a
+ * system call is hundreds. Now and then, and whenever the clock has ticked, is enough. */
+static bool may_skip(struct backend *b)
+{
+    struct timespec coarse;
+    int64_t tick;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &coarse);
+    tick = coarse.tv_sec * 1000000000 + coarse.tv_nsec;
+    if (++b->skips < SKIPS_MOST && tick == b->looked_at_tick)
+        return true;
+    b->skips = 0;
+    b->looked_at_tick = tick;
+    return false;
+}
+
+static void epoll_wait_ops(struct backend *b, int64_t deadline_ns)
+{
+    bool any = complete_over(b);
+
+    if (!any && deadline_ns) {
+        b->skips = 0;
+        dispatch(b, sleep_until(b, deadline_ns));
+    } else if (!may_skip(b)) {
+        dispatch(b, look(b));
+    }
+}
+
+static void epoll_wake(struct backend *b)
+{
+    const uint64_t one = 1;
+    ssize_t ignored = write(b->wake_fd, &one, sizeof(one));
+
+    (void)ignored; /* a full counter wakes as well */
+}
+
+static void epoll_forget(struct backend *b, int fd, struct descriptor *d)
+{
+    if (d->registered) /* a dup of it may outlive our close, and would go on firing */
+        epoll_ctl(b->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+    d->registered = false;
+}
+
+/* A timerfd, where epoll_wait counts in milliseconds only. */
+static int open_timer(struct backend *b)
+{
+    const struct timespec at_once = {0};
+
+    b->timer_fd = -1;
+    if (epoll_pwait2(b->epoll_fd, b->events, 1, &at_once, NULL) >= 0 || errno != ENOSYS)
+        return 0;
+    b->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (b->timer_fd < 0)
+        return -errno;
+    return watch(b, b->timer_fd, EPOLLIN, TO_TIMER);
+}
+
+static int epoll_open(struct backend **ret, const struct backend_config *config,
+                      struct backend_reason *why)
+{
+    struct backend *b = config->allocate(config->allocate_ctx, NULL, sizeof(*b));
+    int r = -ENOMEM;
+
+    snprintf(why->text, sizeof(why->text), "epoll");
+    if (!b)
+        return r;
+    memset(b, 0, sizeof(*b));
+    list_init(&b->over);
+    b->descriptors = config->descriptors;
+    b->allocate = config->allocate;
+    b->allocate_ctx = config->allocate_ctx;
+    b->timer_fd = -1;
+    b->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (b->epoll_fd < 0) {
+        r = -errno;
+        goto fail_epoll;
+    }
+    b->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (b->wake_fd < 0) {
+        r = -errno;
+        goto fail_eventfd;
+    }
+    r = watch(b, b->wake_fd, EPOLLIN, TO_WAKE);
+    if (r >= 0)
+        r = open_timer(b);
+    if (r < 0)
+        goto fail_timer;
+    *ret = b;
+    return 0;
+
+fail_timer:
+    if (b->timer_fd >= 0)
+        close(b->timer_fd);
+    close(b->wake_fd);
+fail_eventfd:
+    close(b->epoll_fd);
+fail_epoll:
+    snprintf(why->text, sizeof(why->text), "epoll: %s", strerror(-r));
+    config->allocate(config->allocate_ctx, b, 0);
+    return r;
+}
+
+static void epoll_close(struct backend *b)
+{
+    assert(list_empty(&b->over));
+
+    if (b->timer_fd >= 0)
+        close(b->timer_fd);
+    close(b->wake_fd);
+    close(b->epoll_fd);
+    b->allocate(b->allocate_ctx, b, 0);
+}
+
+static int64_t epoll_now(struct backend *b)
+{
+    (void)b;
+    return coil__clock_now();
+}
+
+const struct coil__backend_ops coil__epoll_ops = {
+    .name = "epoll",
+    .readiness = true,
+    .open = epoll_open,
+    .close = epoll_close,
+    .now = epoll_now,
+    .submit = epoll_submit,
+    .cancel = epoll_cancel,
+    .wait = epoll_wait_ops,
+    .wake = epoll_wake,
+    .forget = epoll_forget,
+};

@@ -1,0 +1,99 @@
+/* harness.h - a test is a sentence, runs as the main task of a loop, and leaves nothing behind.
+ *
+ *      COIL_TEST(scope, a_deadline_already_past_acts_at_the_first_checkpoint)
+ *      {
+ *          ...
+ *          CHECK_EQ(coil_checkpoint(), -ECANCELED);
+ *      }
+ *
+ * It names no backend: tests/run runs every suite on each, through COIL_BACKEND, and again with rings of
+ * COIL_TEST_SQ and COIL_TEST_CQ entries. Afterwards the harness checks that tasks, operations, timers and
+ * descriptors are as before. A backend this machine lacks is skipped, visibly. */
+#ifndef TESTS_HARNESS_H
+#define TESTS_HARNESS_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <coil.h>
+#include <coil/lowlevel.h>
+
+#ifdef __SANITIZE_THREAD__
+/* Criterion does not start under TSan (Snaipe/Criterion #274): a list and a loop stand in for it. */
+struct plain_test {
+    const char *suite;
+    const char *name;
+    void (*body)(void);
+    struct plain_test *next;
+};
+void plain_test_add(struct plain_test *t);
+_Noreturn void plain_test_fail(const char *file, int line, const char *what);
+_Noreturn void plain_test_skip(const char *why);
+
+#define Test(suite_, name_)                                                                        \
+    static void suite_##_##name_(void);                                                            \
+    static __attribute__((constructor)) void suite_##_##name_##_add(void)                          \
+    {                                                                                              \
+        static struct plain_test t = {#suite_, #name_, suite_##_##name_, NULL};                    \
+        plain_test_add(&t);                                                                        \
+    }                                                                                              \
+    static void suite_##_##name_(void)
+#define CHECK_FAIL_(what) plain_test_fail(__FILE__, __LINE__, what)
+#define SKIP(why)         plain_test_skip(why)
+#else
+#include <criterion/criterion.h>
+#define CHECK_FAIL_(what) cr_assert_fail("%s:%d: %s", __FILE__, __LINE__, what)
+#define SKIP(why)         cr_skip_test("%s", why)
+#endif
+
+#define CHECK(claim)                                                                               \
+    do {                                                                                           \
+        if (!(claim))                                                                              \
+            CHECK_FAIL_(#claim);                                                                   \
+    } while (0)
+
+#define CHECK_EQ(left, right)                                                                      \
+    do {                                                                                           \
+        long long left_ = (long long)(left);                                                       \
+        long long right_ = (long long)(right);                                                     \
+        char words_[256];                                                                          \
+                                                                                                   \
+        if (left_ != right_) {                                                                     \
+            snprintf(words_, sizeof(words_), "%s is %lld, not %lld (%s)", #left, left_, right_,    \
+                     #right);                                                                      \
+            CHECK_FAIL_(words_);                                                                   \
+        }                                                                                          \
+    } while (0)
+
+/* The options the environment asks for. */
+struct coil_loop_options harness_options(void);
+
+/* Runs body as the main task of a loop with these options, and checks that it leaves nothing behind. */
+void harness_run(const struct coil_loop_options *options, void (*body)(void));
+
+/* Skips the test if the backend of the environment cannot be had. */
+void harness_need_backend(void);
+
+/* How many descriptors the process has open. */
+int harness_count_fds(void);
+
+/* Is the calling task's loop on this backend? */
+bool harness_on(const char *backend);
+
+#define COIL_TEST(suite_, name_)                                                                   \
+    static void suite_##_##name_##_body(void);                                                     \
+    Test(suite_, name_)                                                                            \
+    {                                                                                              \
+        struct coil_loop_options options_ = harness_options();                                     \
+                                                                                                   \
+        harness_run(&options_, suite_##_##name_##_body);                                           \
+    }                                                                                              \
+    static void suite_##_##name_##_body(void)
+
+/* Runs fn(arg) in a child process and returns the line it wrote to stderr before it aborted; "" if it did
+ * not abort. For misuse. The text is static. */
+const char *harness_abort_line(void (*fn)(void));
+
+#endif
