@@ -4,17 +4,17 @@
  *  2. It completes inside wait, on the loop's own thread, and nowhere else. submit and cancel never
  *     call back, so their callers need not be ready for it. User code never runs inside wait: a
  *     completion makes a task ready, no more.
- *  3. cancel is a wish. The op still completes, with -ECANCELED, or, if it had already happened, with
- *     its real result and all of its effect. The result wins.
- *  4. A result is what the system call would have said: a count, a descriptor, 0, or -errno. -EINTR,
- *     -EAGAIN and the kernel's internal -512..-516 never get out.
- *  5. From submit to completion the backend owns the op and all it points to. Before and after, it does
- *     not look.
- *  6. Both backends give the same outcome for the same events: close-on-exec and non-blocking on every
- *     new descriptor, no SIGPIPE, partial counts kept, cancelled before the start has no effect.
+ *  3. cancel is a wish. The op still completes, with -ECANCELED, or, if it had already happened,
+ * with its real result and all of its effect. The result wins.
+ *  4. A result is what the system call would have said: a count, a descriptor, 0, or -errno.
+ * -EINTR, -EAGAIN and the kernel's internal -512..-516 never get out.
+ *  5. From submit to completion the backend owns the op and all it points to. Before and after, it
+ * does not look.
+ *  6. Both backends give the same outcome for the same events: close-on-exec and non-blocking on
+ * every new descriptor, no SIGPIPE, partial counts kept, cancelled before the start has no effect.
  *
- * What a backend may count on: the descriptor stays open until the op has completed, and has at most one
- * reader and one writer (core/io/descriptor.c sees to both). */
+ * What a backend may count on: the descriptor stays open until the op has completed, and has at
+ * most one reader and one writer (core/io/descriptor.c sees to both). */
 #ifndef CORE_BACKEND_H
 #define CORE_BACKEND_H
 
@@ -57,25 +57,25 @@ enum op_route {
     ROUTE_POOL,
 };
 
-/* One I/O request. It lives on the stack of the task that waits for it, which does not return before it
- * is done. */
+/* One I/O request. It lives on the stack of the task that waits for it, which does not return
+ * before it is done. */
 struct op {
-    uint8_t kind;      /* enum op_kind */
-    uint8_t state;     /* enum op_state: whose it is */
-    uint8_t route;     /* enum op_route: a cancel goes the same way */
-    bool writes;       /* which side of the descriptor */
-    bool asked;        /* a cancel has been wished for */
-    bool closed;       /* ... because of coil_close */
-    bool started;      /* OP_CONNECT: the attempt is on its way */
+    uint8_t kind;  /* enum op_kind */
+    uint8_t state; /* enum op_state: whose it is */
+    uint8_t route; /* enum op_route: a cancel goes the same way */
+    bool writes;   /* which side of the descriptor */
+    bool asked;    /* a cancel has been wished for */
+    bool closed;   /* ... because of coil_close */
+    bool started;  /* OP_CONNECT: the attempt is on its way */
     uint32_t flags;
     int fd;
     void *ptr;
     size_t len;
-    int64_t offset;    /* -1: the descriptor's own position */
+    int64_t offset; /* -1: the descriptor's own position */
     socklen_t *addrlen;
     ssize_t (*call)(struct op *op);
     ssize_t result;
-    struct coil_task *task; /* who waits */
+    struct coil_task *task;        /* who waits */
     struct descriptor *descriptor; /* NULL for a call without one */
     struct op *next_on_descriptor;
 
@@ -104,8 +104,8 @@ struct backend_reason {
 struct coil__backend_ops {
     const char *name; /* as COIL_BACKEND spells it */
 
-    /* Works by readiness: the core tries the system call first and submits only what would wait; files,
-     * which are always ready and yet block, it gives to the pool. */
+    /* Works by readiness: the core tries the system call first and submits only what would wait;
+     * files, which are always ready and yet block, it gives to the pool. */
     bool readiness;
 
     /* On the loop's own thread. 0, or -errno and *why. */
@@ -114,7 +114,8 @@ struct coil__backend_ops {
     void (*close)(struct backend *b); /* nothing may be pending */
     int64_t (*now)(struct backend *b);
     void (*submit)(struct backend *b, struct op *op); /* cannot fail; no room means later */
-    void (*cancel)(struct backend *b, struct op *op); /* op must be pending; more than once is fine */
+    void (*cancel)(struct backend *b,
+                   struct op *op); /* op must be pending; more than once is fine */
 
     /* Completes what has completed; waits until something has, or wake, or the deadline, if nothing
      * has. A deadline in the past: does not wait. Bounded work. */

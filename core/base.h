@@ -7,14 +7,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define likely(x)   __builtin_expect(!!(x), 1)
-#define unlikely(x) __builtin_expect(!!(x), 0)
+#define likely(x)                       __builtin_expect(!!(x), 1)
+#define unlikely(x)                     __builtin_expect(!!(x), 0)
 
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 #define count_of(array)                 (sizeof(array) / sizeof((array)[0]))
 
-/* Misuse that has corrupted, or would corrupt, the task tree: one line on stderr, then abort. The only
- * thing the library ever prints. */
+/* Misuse that has corrupted, or would corrupt, the task tree: one line on stderr, then abort. The
+ * only thing the library ever prints. */
 _Noreturn void coil__die(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

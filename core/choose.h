@@ -5,8 +5,8 @@
 struct backend_config;
 struct loop;
 
-/* Opens a backend for loop and says why that one in loop->reason. name: that one or none; NULL: what
- * COIL_BACKEND names, by the same rule, or the first that this machine has. */
+/* Opens a backend for loop and says why that one in loop->reason. name: that one or none; NULL:
+ * what COIL_BACKEND names, by the same rule, or the first that this machine has. */
 int coil__choose_backend(struct loop *loop, const char *name, struct backend_config *config);
 
 #endif

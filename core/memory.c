@@ -1,4 +1,5 @@
-/* memory.c - one allocation function a loop. Stacks do not come from here: sched/stack.c maps them. */
+/* memory.c - one allocation function a loop. Stacks do not come from here: sched/stack.c maps them.
+ */
 #include "memory.h"
 
 #include <errno.h>

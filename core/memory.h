@@ -1,4 +1,5 @@
-/* memory.h - where a loop's memory comes from: the embedder's hook, its own jemalloc arena, or malloc. */
+/* memory.h - where a loop's memory comes from: the embedder's hook, its own jemalloc arena, or
+ * malloc. */
 #ifndef CORE_MEMORY_H
 #define CORE_MEMORY_H
 

@@ -1,4 +1,5 @@
-/* op.c - the life of an operation, as its task sees it: begun, waited for, perhaps asked to hurry, done. */
+/* op.c - the life of an operation, as its task sees it: begun, waited for, perhaps asked to hurry,
+ * done. */
 #include "op.h"
 
 #include <errno.h>
@@ -54,9 +55,10 @@ static const char *const kind_names[] = {
 
 /* Hands op over and parks until it is done.
  *
- * Cancellation does not cut this short. The kernel may be writing into a buffer on this very stack, so we
- * ask the backend to hurry and still wait for the op itself. Its result is the truth: a read that won
- * the race keeps its bytes, and the caller meets the cancellation at its next checkpoint. */
+ * Cancellation does not cut this short. The kernel may be writing into a buffer on this very stack,
+ * so we ask the backend to hurry and still wait for the op itself. Its result is the truth: a read
+ * that won the race keeps its bytes, and the caller meets the cancellation at its next checkpoint.
+ */
 static ssize_t submit_and_wait(struct coil_task *self, struct op *op)
 {
     struct loop *loop = self->loop;
@@ -107,12 +109,13 @@ static void unlink_from(struct op *op, struct descriptor *d)
     }
 }
 
-/* A pipe without a reader raises SIGPIPE in whoever writes, and io_uring cannot be told not to. So we
- * write ourselves, with the signal blocked, and leave to the ring only the waiting. */
+/* A pipe without a reader raises SIGPIPE in whoever writes, and io_uring cannot be told not to. So
+ * we write ourselves, with the signal blocked, and leave to the ring only the waiting. */
 static ssize_t write_pipe(struct coil_task *self, struct op *op)
 {
     ssize_t r;
 
+    task_charge(self);
     while ((r = coil__op_perform(op)) == -EAGAIN) {
         struct op room = {.kind = OP_POLL, .flags = POLLOUT, .fd = op->fd};
 
@@ -157,6 +160,19 @@ static struct coil_task *self_or_die(void)
     return self;
 }
 
+/* No position to fight over, so no -EBUSY. What is not a file has no offsets: whether the ring
+ * minds depends on the kind, so the system call decides. */
+static ssize_t run_at_offset(struct coil_task *self, struct op *op, struct descriptor *d)
+{
+    ssize_t r;
+
+    if (d->kind == FD_FILE)
+        return run_on(self, op, d);
+    op->descriptor = d;
+    r = coil__op_perform(op);
+    return r == -EAGAIN ? -ESPIPE : r;
+}
+
 ssize_t coil__op_run(struct op *op, int fd, bool writes)
 {
     struct coil_task *self = self_or_die();
@@ -164,6 +180,8 @@ ssize_t coil__op_run(struct op *op, int fd, bool writes)
     struct descriptor *d;
     ssize_t r;
 
+    if (self->loop->ops->readiness)
+        fire_timers(self->loop); /* we may succeed without a turn, and a deadline be past */
     if (unlikely(task_cancelled(self)))
         return -ECANCELED;
     r = coil__descriptor_get(self->loop, fd, &d);
@@ -173,8 +191,8 @@ ssize_t coil__op_run(struct op *op, int fd, bool writes)
         return -EBADF;
     op->fd = fd;
     op->writes = writes;
-    if (d->kind == FD_FILE && op->offset >= 0)
-        return run_on(self, op, d); /* no position to fight over */
+    if (op->offset >= 0)
+        return run_at_offset(self, op, d);
 
     if (unlikely(d->busy & side))
         return -EBUSY;
@@ -184,10 +202,33 @@ ssize_t coil__op_run(struct op *op, int fd, bool writes)
     return r;
 }
 
-ssize_t coil__op_run_blocking(struct op *op, int fd)
+/* Keeps fd from being closed until released: hold is on its list, though nothing goes on. */
+static int hold_descriptor(struct loop *loop, struct op *hold, int fd)
+{
+    struct descriptor *d;
+    int r;
+
+    if (fd < 0)
+        return 0;
+    r = coil__descriptor_get(loop, fd, &d);
+    if (r < 0)
+        return r;
+    if (d->closing)
+        return -EBADF;
+    link_to(hold, d);
+    return 0;
+}
+
+static void release_descriptor(struct op *hold)
+{
+    if (hold->descriptor)
+        unlink_from(hold, hold->descriptor);
+}
+
+ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd)
 {
     struct coil_task *self = self_or_die();
-    struct descriptor *d;
+    struct op hold = {.state = OP_IDLE};
     ssize_t r;
 
     op->kind = OP_CALL;
@@ -195,16 +236,14 @@ ssize_t coil__op_run_blocking(struct op *op, int fd)
     op->fd = fd;
     if (task_cancelled(self))
         return -ECANCELED;
-    if (fd < 0)
-        return submit_and_wait(self, op);
-    r = coil__descriptor_get(self->loop, fd, &d);
+    r = hold_descriptor(self->loop, op, fd);
     if (r < 0)
         return r;
-    if (d->closing)
-        return -EBADF;
-    link_to(op, d);
-    r = submit_and_wait(self, op);
-    unlink_from(op, d);
+    r = hold_descriptor(self->loop, &hold, other_fd);
+    if (r >= 0)
+        r = submit_and_wait(self, op);
+    release_descriptor(&hold);
+    release_descriptor(op);
     return r;
 }
 

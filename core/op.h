@@ -6,12 +6,13 @@
 
 struct loop;
 
-/* Runs op and returns its result once whoever does it is done with it. op has its kind and arguments.
- * -EBADF, -EBUSY, -ENOMEM, -ECANCELED before it starts; see coil/io.h. */
+/* Runs op and returns its result once whoever does it is done with it. op has its kind and
+ * arguments. -EBADF, -EBUSY, -ENOMEM, -ECANCELED before it starts; see coil/io.h. */
 ssize_t coil__op_run(struct op *op, int fd, bool writes);
 
-/* Runs op->call in the blocking pool; fd >= 0: it uses that descriptor. */
-ssize_t coil__op_run_blocking(struct op *op, int fd);
+/* Runs op->call in the blocking pool. The descriptors it uses (< 0: none) are not closed under it.
+ */
+ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd);
 
 /* Asks every operation on d to hurry, and waits, shielded, until there is none. */
 void coil__op_drain(struct loop *loop, struct descriptor *d);

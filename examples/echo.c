@@ -2,9 +2,9 @@
  *
  *      echo --port P [--backend io_uring|epoll] [--loops N] [--idle MS] [--drain MS]
  *
- * SIGTERM or SIGINT stops accepting and gives the connections that are left --drain milliseconds. The
- * ledger line at the end says that nothing was lost. `redis-benchmark -p P -t ping_mbulk` can drive it: an
- * echoed RESP command is a valid RESP reply. */
+ * SIGTERM or SIGINT stops accepting and gives the connections that are left --drain milliseconds.
+ * The ledger line at the end says that nothing was lost. `redis-benchmark -p P -t ping_mbulk` can
+ * drive it: an echoed RESP command is a valid RESP reply. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -28,7 +28,7 @@ struct ledger {
     atomic_ulong timed_out;
     atomic_ulong failed;
     atomic_ulong cut_off; /* by the end of the drain */
-    atomic_ulong pauses; /* in accepting, for want of descriptors or memory */
+    atomic_ulong pauses;  /* in accepting, for want of descriptors or memory */
     atomic_ulong late_results;
     atomic_uint listening;
 };
@@ -53,7 +53,8 @@ struct connection {
     int fd;
 };
 
-/* Sends back what comes until the peer is done, and at most idle_ns of silence between two messages. */
+/* Sends back what comes until the peer is done, and at most idle_ns of silence between two
+ * messages. */
 static int echo(int fd, int64_t idle_ns)
 {
     char buf[16 * 1024];
@@ -254,10 +255,11 @@ static void print_ledger(const struct ledger *l, int leaked)
 {
     unsigned long open = l->accepted - l->served - l->timed_out - l->failed - l->cut_off;
 
-    printf("ledger: accepted %lu, served %lu, timed out %lu, failed %lu, cut off %lu, still open %lu, "
-           "accept pauses %lu, late results delivered %lu, fds leaked %d\n",
-           l->accepted, l->served, l->timed_out, l->failed, l->cut_off, open, l->pauses,
-           l->late_results, leaked);
+    printf(
+        "ledger: accepted %lu, served %lu, timed out %lu, failed %lu, cut off %lu, still open %lu, "
+        "accept pauses %lu, late results delivered %lu, fds leaked %d\n",
+        l->accepted, l->served, l->timed_out, l->failed, l->cut_off, open, l->pauses,
+        l->late_results, leaked);
 }
 
 int main(int argc, char **argv)

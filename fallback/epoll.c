@@ -1,8 +1,8 @@
 /* epoll.c - the seam over readiness.
  *
- * Each descriptor is registered once, for both directions, edge-triggered. The core has tried the system
- * call before it submits, so what arrives here waits for an edge; when one comes the call is made
- * again, in wait. The kernel never owns a buffer: a cancel is an unlinking. */
+ * Each descriptor is registered once, for both directions, edge-triggered. The core has tried the
+ * system call before it submits, so what arrives here waits for an edge; when one comes the call is
+ * made again, in wait. The kernel never owns a buffer: a cancel is an unlinking. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
@@ -17,7 +17,9 @@
 #include "../core/io/descriptor.h"
 
 #define EVENTS_MOST 256
-#define SKIPS_MOST  32 /* looks at the kernel that a loop with ready tasks may leave out in a row */
+#define SKIPS_MOST                                                                                 \
+    32 /* looks at the kernel that a loop with ready tasks may leave out in a row                  \
+        */
 
 /* data of what is not a descriptor. Those of descriptors carry a generation above the number. */
 #define TO_WAKE  UINT64_MAX
@@ -25,7 +27,7 @@
 
 /* op->phase */
 enum {
-    WAITS, /* for an edge */
+    WAITS,   /* for an edge */
     IS_OVER, /* on b->over with its result */
 };
 
@@ -180,8 +182,8 @@ static int sleep_until(struct backend *b, int64_t deadline_ns)
     return epoll_pwait2(b->epoll_fd, b->events, EVENTS_MOST, &duration, NULL);
 }
 
-/* With tasks ready there is no need to ask the kernel every turn: a turn can be a few nanoseconds, a
- * system call is hundreds. Now and then, and whenever the clock has ticked, is enough. */
+/* With tasks ready there is no need to ask the kernel every turn: a turn can be a few nanoseconds,
+ * a system call is hundreds. Now and then, and whenever the clock has ticked, is enough. */
 static bool may_skip(struct backend *b)
 {
     struct timespec coarse;

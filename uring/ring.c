@@ -17,9 +17,9 @@
 /* Each is dropped in turn when the kernel says EINVAL. */
 static const unsigned int setup_ladder[] = {
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
-        IORING_SETUP_SUBMIT_ALL, /* Linux 6.1 */
+        IORING_SETUP_SUBMIT_ALL,                                                     /* Linux 6.1 */
     IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL, /* 5.19 */
-    IORING_SETUP_SUBMIT_ALL, /* 5.18 */
+    IORING_SETUP_SUBMIT_ALL,                                                         /* 5.18 */
     0,
 };
 
@@ -28,9 +28,9 @@ static const unsigned int features_needed = IORING_FEAT_NODROP | IORING_FEAT_SUB
                                             IORING_FEAT_EXT_ARG | IORING_FEAT_CQE_SKIP;
 
 static const uint8_t opcodes_needed[] = {
-    IORING_OP_NOP,    IORING_OP_READ,         IORING_OP_WRITE,   IORING_OP_READV,
-    IORING_OP_WRITEV, IORING_OP_RECV,         IORING_OP_SEND,    IORING_OP_RECVMSG,
-    IORING_OP_SENDMSG, IORING_OP_ACCEPT,      IORING_OP_CONNECT, IORING_OP_POLL_ADD,
+    IORING_OP_NOP,          IORING_OP_READ,   IORING_OP_WRITE,   IORING_OP_READV,
+    IORING_OP_WRITEV,       IORING_OP_RECV,   IORING_OP_SEND,    IORING_OP_RECVMSG,
+    IORING_OP_SENDMSG,      IORING_OP_ACCEPT, IORING_OP_CONNECT, IORING_OP_POLL_ADD,
     IORING_OP_ASYNC_CANCEL,
 };
 
@@ -55,8 +55,8 @@ static int open_with(struct ring *r, unsigned int sq, unsigned int cq)
     return result;
 }
 
-/* The kernel charges rings to RLIMIT_MEMLOCK (until 5.11, and again from 6.14), and gives back what a
- * closed ring held only some time later: halve until it fits. */
+/* The kernel charges rings to RLIMIT_MEMLOCK (until 5.11, and again from 6.14), and gives back what
+ * a closed ring held only some time later: halve until it fits. */
 static int open_fitting(struct ring *r, unsigned int sq, unsigned int cq,
                         struct backend_reason *why)
 {
@@ -155,8 +155,7 @@ static int self_test(struct ring *r, struct backend_reason *why)
     return 0;
 }
 
-int coil__ring_open(struct ring *r, const struct backend_config *config,
-                    struct backend_reason *why)
+int coil__ring_open(struct ring *r, const struct backend_config *config, struct backend_reason *why)
 {
     unsigned int sq = config->sq_entries ? config->sq_entries : SQ_DEFAULT;
     unsigned int cq = config->cq_entries ? config->cq_entries : CQ_DEFAULT;
@@ -218,7 +217,8 @@ struct io_uring_sqe *coil__ring_sqe(struct ring *r)
     struct io_uring_sqe *sqe = io_uring_get_sqe(&r->uring);
 
     if (unlikely(!sqe)) {
-        /* Without GETEVENTS: entries go in, nothing comes out, so no task work runs under our feet. */
+        /* Without GETEVENTS: entries go in, nothing comes out, so no task work runs under our feet.
+         */
         io_uring_enter2((unsigned int)r->enter_fd, publish(r), 0,
                         r->enter & IORING_ENTER_REGISTERED_RING, NULL, 0);
         sqe = io_uring_get_sqe(&r->uring);
@@ -253,8 +253,8 @@ void coil__ring_enter(struct ring *r, bool wait, int64_t deadline_ns)
     result = io_uring_enter2((unsigned int)r->enter_fd, publish(r), wait, flags, (sigset_t *)&arg,
                              sizeof(arg));
     /* Out of memory, a full completion queue, a signal, time up: whatever did not go in or come out
-     * does so next time. Only a lost completion cannot be survived, since some task waits for it with its
-     * buffers lent out. */
+     * does so next time. Only a lost completion cannot be survived, since some task waits for it
+     * with its buffers lent out. */
     if (unlikely(result == -EBADR))
         coil__die("io_uring_enter: EBADR, the kernel ran out of memory and lost a completion");
 }

@@ -7,10 +7,10 @@
 
 struct ring {
     struct io_uring uring;
-    unsigned int setup;     /* IORING_SETUP_ flags that the kernel took */
-    unsigned int enter;     /* IORING_ENTER_ flags for every call */
+    unsigned int setup; /* IORING_SETUP_ flags that the kernel took */
+    unsigned int enter; /* IORING_ENTER_ flags for every call */
     int enter_fd;
-    bool absolute;          /* waits take a point in time, not a duration */
+    bool absolute; /* waits take a point in time, not a duration */
 };
 
 /* 0, or -errno and why in words. why also tells of smaller queues than asked for. */
@@ -21,7 +21,8 @@ void coil__ring_close(struct ring *r);
 /* A free submission entry, zeroed; flushes once if the queue is full. NULL: no room even so. */
 struct io_uring_sqe *coil__ring_sqe(struct ring *r);
 
-/* Submits what is queued and lets completions be posted. wait: until there is one, or deadline_ns. */
+/* Submits what is queued and lets completions be posted. wait: until there is one, or deadline_ns.
+ */
 void coil__ring_enter(struct ring *r, bool wait, int64_t deadline_ns);
 
 /* Would entering do anything, but wait? */

@@ -4,8 +4,8 @@
 
 struct backend;
 
-/* One more enter, nothing reaped. With deferred task work it is what lets an operation happen between the
- * moment its task is woken for another reason and the moment it is cancelled. */
+/* One more enter, nothing reaped. With deferred task work it is what lets an operation happen
+ * between the moment its task is woken for another reason and the moment it is cancelled. */
 void coil__uring_enter_only(struct backend *b);
 
 #endif

@@ -1,9 +1,10 @@
 /* uring.c - the seam over a ring.
  *
  * An op that the kernel has is known to it by a slot and a generation, never by an address, so a
- * completion that comes late, or twice, meets a number that is not in use. A task wakes on its op's own
- * last completion and on nothing else: what a cancel answers is not evidence of anything (it says 0 and
- * the op then succeeds in part, or ENOENT and the op then completes), so cancels report to nobody. */
+ * completion that comes late, or twice, meets a number that is not in use. A task wakes on its op's
+ * own last completion and on nothing else: what a cancel answers is not evidence of anything (it
+ * says 0 and the op then succeeds in part, or ENOENT and the op then completes), so cancels report
+ * to nobody. */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -14,10 +15,10 @@
 #include "ring.h"
 #include "testing.h"
 
-#define REAP_MOST    512 /* completions a turn: tasks must get their share */
-#define SLOTS_FIRST  64
-#define NO_SLOT      UINT32_MAX
-#define ASK_AGAIN_NS 1000000 /* the first time; then ten times as long, up to: */
+#define REAP_MOST        512 /* completions a turn: tasks must get their share */
+#define SLOTS_FIRST      64
+#define NO_SLOT          UINT32_MAX
+#define ASK_AGAIN_NS     1000000 /* the first time; then ten times as long, up to: */
 #define ASK_AGAIN_MAX_NS 1000000000
 
 /* user_data of what is not an op. Those of ops are beyond 32 bits: generations begin at 1. */
@@ -35,7 +36,7 @@ enum {
 };
 
 struct slot {
-    struct op *op;       /* NULL: free */
+    struct op *op; /* NULL: free */
     uint32_t generation;
     uint32_t next_free;
 };
@@ -44,13 +45,13 @@ struct backend {
     struct ring ring;
     struct slot *slots;
     uint32_t slot_count;
-    uint32_t free_slot;    /* NO_SLOT: none */
-    struct list waiting;   /* ops for which there was no room */
-    struct list over;      /* ops that ended without the kernel */
-    struct list asked;     /* ops in the kernel that were asked to stop: until they do */
+    uint32_t free_slot;  /* NO_SLOT: none */
+    struct list waiting; /* ops for which there was no room */
+    struct list over;    /* ops that ended without the kernel */
+    struct list asked;   /* ops in the kernel that were asked to stop: until they do */
     int64_t ask_again_at_ns;
     int64_t ask_again_in_ns;
-    bool ask_now;          /* a cancel found no room */
+    bool ask_now; /* a cancel found no room */
     int wake_fd;
     uint64_t wake_count;
     bool wake_armed;
@@ -58,7 +59,8 @@ struct backend {
     void *allocate_ctx;
 };
 
-/* --- Slots -------------------------------------------------------------------------------------- */
+/* --- Slots --------------------------------------------------------------------------------------
+ */
 
 static bool add_slots(struct backend *b)
 {
@@ -111,7 +113,8 @@ static struct op *op_named(const struct backend *b, uint64_t user_data)
     return b->slots[i].op;
 }
 
-/* --- Submitting --------------------------------------------------------------------------------- */
+/* --- Submitting ---------------------------------------------------------------------------------
+ */
 
 static void prepare(struct io_uring_sqe *sqe, const struct op *op)
 {
@@ -134,7 +137,7 @@ static void prepare(struct io_uring_sqe *sqe, const struct op *op)
         break;
     case OP_RECV:
         io_uring_prep_recv(sqe, op->fd, op->ptr, op->len, flags);
-        if (op->descriptor->drained)
+        if (op->descriptor->drained && !(flags & (MSG_OOB | MSG_ERRQUEUE)))
             sqe->ioprio |= IORING_RECVSEND_POLL_FIRST; /* trying would be in vain */
         break;
     case OP_SEND:
@@ -203,15 +206,16 @@ static void uring_submit(struct backend *b, struct op *op)
     op->slot = NO_SLOT;
     op->phase = WAITS_FOR_ROOM;
     op->link.next = NULL;
-    /* Those that wait for room already go first: one direction of one descriptor is one op at a time, so
-     * order among ops is not a promise, but nobody shall starve. */
+    /* Those that wait for room already go first: one direction of one descriptor is one op at a
+     * time, so order among ops is not a promise, but nobody shall starve. */
     if (unlikely(!list_empty(&b->waiting)))
         list_push_back(&b->waiting, &op->link);
     else
         push_or_wait(b, op);
 }
 
-/* --- Cancelling --------------------------------------------------------------------------------- */
+/* --- Cancelling ---------------------------------------------------------------------------------
+ */
 
 static void push_cancel(struct backend *b, struct op *op)
 {
@@ -272,8 +276,8 @@ static void uring_cancel(struct backend *b, struct op *op)
     push_cancel(b, op);
 }
 
-/* A cancel can miss: its target may stand where the kernel does not look (being handed to a worker, say).
- * So whoever stays silent is asked again, less and less often. */
+/* A cancel can miss: its target may stand where the kernel does not look (being handed to a worker,
+ * say). So whoever stays silent is asked again, less and less often. */
 static void ask_again(struct backend *b)
 {
     int64_t now_ns;
@@ -291,7 +295,8 @@ static void ask_again(struct backend *b)
     b->ask_again_at_ns = now_ns + b->ask_again_in_ns;
 }
 
-/* --- Completing --------------------------------------------------------------------------------- */
+/* --- Completing ---------------------------------------------------------------------------------
+ */
 
 static void finish(struct backend *b, struct op *op, ssize_t result)
 {
@@ -303,8 +308,7 @@ static void finish(struct backend *b, struct op *op, ssize_t result)
 
 static bool is_interruption(int result)
 {
-    return result == -EINTR ||
-           (result <= -KERNEL_RESTART_FIRST && result >= -KERNEL_RESTART_LAST);
+    return result == -EINTR || (result <= -KERNEL_RESTART_FIRST && result >= -KERNEL_RESTART_LAST);
 }
 
 /* Puts op back, to try once more. */
@@ -316,6 +320,8 @@ static void once_more(struct backend *b, struct op *op, uint8_t phase)
 
 static void op_answered(struct backend *b, struct op *op, int result, unsigned int flags)
 {
+    if (unlikely(op->kind == OP_CONNECT && result == -EAGAIN))
+        result = -EINPROGRESS; /* a Unix socket, as in core/io/perform.c */
     if (unlikely(is_interruption(result) || result == -EAGAIN || op->phase == POLLS)) {
         if (op->asked) { /* nothing has happened yet, and nothing shall */
             finish(b, op, -ECANCELED);
@@ -435,7 +441,8 @@ static void uring_wake(struct backend *b)
     (void)ignored; /* a full counter wakes as well */
 }
 
-/* --- Opening and closing ------------------------------------------------------------------------ */
+/* --- Opening and closing ------------------------------------------------------------------------
+ */
 
 static int uring_open(struct backend **ret, const struct backend_config *config,
                       struct backend_reason *why)

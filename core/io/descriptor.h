@@ -1,4 +1,5 @@
-/* descriptor.h - what a loop knows about a descriptor: who waits on it, and what epoll said of it. */
+/* descriptor.h - what a loop knows about a descriptor: who waits on it, and what epoll said of it.
+ */
 #ifndef CORE_IO_DESCRIPTOR_H
 #define CORE_IO_DESCRIPTOR_H
 
@@ -23,16 +24,17 @@ enum {
 };
 
 struct descriptor {
-    struct op *ops;         /* in flight */
-    struct coil_task *closer;    /* waits for them to end */
-    uint32_t generation;    /* one more after each close: an event for an earlier one is not ours */
-    uint8_t kind;           /* enum descriptor_kind */
-    uint8_t busy;           /* SIDE_ bits: a reader, a writer */
-    uint8_t ready;          /* SIDE_ bits: worth trying. Readiness backends only, as the next three */
-    uint8_t sticky;         /* SIDE_ bits: stays ready (hang-up, urgent data): a short count proves nothing */
-    bool registered;        /* with the readiness backend */
+    struct op *ops;           /* in flight */
+    struct coil_task *closer; /* waits for them to end */
+    uint32_t generation; /* one more after each close: an event for an earlier one is not ours */
+    uint8_t kind;        /* enum descriptor_kind */
+    uint8_t busy;        /* SIDE_ bits: a reader, a writer */
+    uint8_t ready;       /* SIDE_ bits: worth trying. Readiness backends only, as the next three */
+    uint8_t
+        sticky; /* SIDE_ bits: stays ready (hang-up, urgent data): a short count proves nothing */
+    bool registered; /* with the readiness backend */
     bool closing;
-    bool drained;           /* io_uring said of the last receive that it took all there was */
+    bool drained; /* io_uring said of the last receive that it took all there was */
 };
 
 #define DESCRIPTOR_CHUNK  1024

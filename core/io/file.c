@@ -14,8 +14,8 @@
 #include "../op.h"
 #include "../sched/loop.h"
 
-/* A call and its arguments. The pool thread sees only this; it lives on the caller's stack, which does
- * not return before the call has. */
+/* A call and its arguments. The pool thread sees only this; it lives on the caller's stack, which
+ * does not return before the call has. */
 struct file_call {
     struct op op;
     int fds[2];
@@ -27,18 +27,19 @@ struct file_call {
     mode_t mode;
 };
 
+/* Its directories, like any descriptor, are not closed under it. AT_FDCWD is none. */
 static ssize_t run(struct file_call *c, ssize_t (*call)(struct op *op))
 {
     c->op.call = call;
-    return coil__op_run_blocking(&c->op, -1);
+    return coil__op_run_blocking(&c->op, c->fds[0], c->fds[1]);
 }
 
-/* The same, using a descriptor that coil_close must wait for. */
+/* The same, on a descriptor. */
 static ssize_t run_with(struct file_call *c, int fd, ssize_t (*call)(struct op *op))
 {
-    c->op.call = call;
     c->fds[0] = fd;
-    return fd < 0 ? -EBADF : coil__op_run_blocking(&c->op, fd);
+    c->fds[1] = -1;
+    return fd < 0 ? -EBADF : run(c, call);
 }
 
 static struct file_call *of(struct op *op)
@@ -49,7 +50,8 @@ static struct file_call *of(struct op *op)
 static void note_file(int fd)
 {
     if (fd >= 0)
-        coil__descriptor_made(coil__here.loop, fd, FD_UNKNOWN); /* a FIFO, perhaps: look when used */
+        coil__descriptor_made(coil__here.loop, fd,
+                              FD_UNKNOWN); /* a FIFO, perhaps: look when used */
 }
 
 static ssize_t do_openat(struct op *op)
@@ -62,7 +64,7 @@ static ssize_t do_openat(struct op *op)
 int coil_openat(int dirfd, const char *path, int flags, mode_t mode)
 {
     struct file_call c = {
-        .fds = {dirfd}, .paths = {path}, .flags = (unsigned int)flags, .mode = mode};
+        .fds = {dirfd, -1}, .paths = {path}, .flags = (unsigned int)flags, .mode = mode};
     int fd = path ? (int)run(&c, do_openat) : -EFAULT;
 
     note_file(fd);
@@ -82,7 +84,7 @@ static ssize_t do_openat2(struct op *op)
 int coil_openat2(int dirfd, const char *path, const struct open_how *how, size_t size)
 {
     struct file_call c = {
-        .fds = {dirfd}, .paths = {path}, .buf = (void *)(uintptr_t)how, .size = size};
+        .fds = {dirfd, -1}, .paths = {path}, .buf = (void *)(uintptr_t)how, .size = size};
     int fd = path && how ? (int)run(&c, do_openat2) : -EFAULT;
 
     note_file(fd);
@@ -131,7 +133,7 @@ static ssize_t do_statx(struct op *op)
 int coil_statx(int dirfd, const char *path, int flags, unsigned int mask, struct statx *ret)
 {
     struct statx answer;
-    struct file_call c = {.fds = {dirfd},
+    struct file_call c = {.fds = {dirfd, -1},
                           .paths = {path},
                           .flags = (unsigned int)flags,
                           .number = mask,
@@ -153,8 +155,7 @@ static ssize_t do_renameat(struct op *op)
 int coil_renameat(int olddirfd, const char *oldpath, int newdirfd, const char *newpath,
                   unsigned int flags)
 {
-    struct file_call c = {
-        .fds = {olddirfd, newdirfd}, .paths = {oldpath, newpath}, .flags = flags};
+    struct file_call c = {.fds = {olddirfd, newdirfd}, .paths = {oldpath, newpath}, .flags = flags};
 
     return oldpath && newpath ? (int)run(&c, do_renameat) : -EFAULT;
 }
@@ -166,7 +167,7 @@ static ssize_t do_unlinkat(struct op *op)
 
 int coil_unlinkat(int dirfd, const char *path, int flags)
 {
-    struct file_call c = {.fds = {dirfd}, .paths = {path}, .flags = (unsigned int)flags};
+    struct file_call c = {.fds = {dirfd, -1}, .paths = {path}, .flags = (unsigned int)flags};
 
     return path ? (int)run(&c, do_unlinkat) : -EFAULT;
 }
@@ -178,7 +179,7 @@ static ssize_t do_mkdirat(struct op *op)
 
 int coil_mkdirat(int dirfd, const char *path, mode_t mode)
 {
-    struct file_call c = {.fds = {dirfd}, .paths = {path}, .mode = mode};
+    struct file_call c = {.fds = {dirfd, -1}, .paths = {path}, .mode = mode};
 
     return path ? (int)run(&c, do_mkdirat) : -EFAULT;
 }
@@ -192,9 +193,8 @@ static ssize_t do_linkat(struct op *op)
 
 int coil_linkat(int olddirfd, const char *oldpath, int newdirfd, const char *newpath, int flags)
 {
-    struct file_call c = {.fds = {olddirfd, newdirfd},
-                          .paths = {oldpath, newpath},
-                          .flags = (unsigned int)flags};
+    struct file_call c = {
+        .fds = {olddirfd, newdirfd}, .paths = {oldpath, newpath}, .flags = (unsigned int)flags};
 
     return oldpath && newpath ? (int)run(&c, do_linkat) : -EFAULT;
 }
@@ -206,7 +206,7 @@ static ssize_t do_symlinkat(struct op *op)
 
 int coil_symlinkat(const char *target, int newdirfd, const char *linkpath)
 {
-    struct file_call c = {.fds = {newdirfd}, .paths = {target, linkpath}};
+    struct file_call c = {.fds = {newdirfd, -1}, .paths = {target, linkpath}};
 
     return target && linkpath ? (int)run(&c, do_symlinkat) : -EFAULT;
 }
@@ -220,7 +220,7 @@ static ssize_t do_readlinkat(struct op *op)
 
 ssize_t coil_readlinkat(int dirfd, const char *path, char *buf, size_t n)
 {
-    struct file_call c = {.fds = {dirfd}, .paths = {path}, .buf = buf, .size = n};
+    struct file_call c = {.fds = {dirfd, -1}, .paths = {path}, .buf = buf, .size = n};
 
     if (n > SSIZE_MAX)
         return -EINVAL;
@@ -247,7 +247,7 @@ static ssize_t do_mkostemp(struct op *op)
 
 int coil_mkostemp(char *path, int flags)
 {
-    struct file_call c = {.buf = path, .flags = (unsigned int)flags};
+    struct file_call c = {.fds = {-1, -1}, .buf = path, .flags = (unsigned int)flags};
     int fd = path ? (int)run(&c, do_mkostemp) : -EFAULT;
 
     note_file(fd);
@@ -261,10 +261,11 @@ static ssize_t do_mkdtemp(struct op *op)
 
 int coil_mkdtemp(char *path)
 {
-    return path ? (int)run(&(struct file_call){.buf = path}, do_mkdtemp) : -EFAULT;
+    return path ? (int)run(&(struct file_call){.fds = {-1, -1}, .buf = path}, do_mkdtemp) : -EFAULT;
 }
 
-/* --- Whole files: one job each, so that a cancellation finds them not begun or done ------------- */
+/* --- Whole files: one job each, so that a cancellation finds them not begun or done -------------
+ */
 
 static ssize_t close_after(int fd, ssize_t r)
 {
@@ -326,7 +327,7 @@ static ssize_t do_read_file(struct op *op)
 
 int coil_read_file(int dirfd, const char *path, size_t max, void **ret, size_t *ret_size)
 {
-    struct file_call c = {.fds = {dirfd}, .paths = {path}};
+    struct file_call c = {.fds = {dirfd, -1}, .paths = {path}};
     int r;
 
     if (!path || !ret || !ret_size)
@@ -360,7 +361,7 @@ static ssize_t do_write_file(struct op *op)
 
 int coil_write_file(int dirfd, const char *path, const void *buf, size_t n, mode_t mode)
 {
-    struct file_call c = {.fds = {dirfd},
+    struct file_call c = {.fds = {dirfd, -1},
                           .paths = {path},
                           .buf = (void *)(uintptr_t)buf,
                           .size = n,

@@ -49,14 +49,31 @@ static ssize_t run_buffer(enum op_kind kind, int fd, const void *buf, size_t n, 
     return r < 0 ? r : coil__op_run(&op, fd, writes);
 }
 
+/* MSG_WAITALL, done here so that it means the same on every backend: until all n bytes are there,
+ * or something ends it, and then what there is counts. */
+static ssize_t recv_all(int fd, void *buf, size_t n, int flags)
+{
+    size_t done = 0;
+    ssize_t r;
+
+    do {
+        r = run_buffer(OP_RECV, fd, (char *)buf + done, n - done, -1, flags, false);
+        if (r > 0)
+            done += (size_t)r;
+    } while (r > 0 && done < n);
+    return done ? (ssize_t)done : r;
+}
+
 ssize_t coil_recv(int fd, void *buf, size_t n, int flags)
 {
-    return run_buffer(OP_RECV, fd, buf, n, -1, flags, false);
+    if (flags & MSG_WAITALL && !(flags & MSG_PEEK) && n <= LEN_MOST)
+        return recv_all(fd, buf, n, flags & ~MSG_WAITALL);
+    return run_buffer(OP_RECV, fd, buf, n, -1, flags & ~MSG_WAITALL, false);
 }
 
 ssize_t coil_send(int fd, const void *buf, size_t n, int flags)
 {
-    return run_buffer(OP_SEND, fd, buf, n, -1, flags | MSG_NOSIGNAL, true);
+    return run_buffer(OP_SEND, fd, buf, n, -1, (flags | MSG_NOSIGNAL) & ~MSG_WAITALL, true);
 }
 
 ssize_t coil_read(int fd, void *buf, size_t n)
@@ -143,12 +160,12 @@ ssize_t coil_writev(int fd, const struct iovec *iov, int count)
 
 ssize_t coil_recvmsg(int fd, struct msghdr *msg, int flags)
 {
-    return run_message(OP_RECVMSG, fd, msg, flags | MSG_CMSG_CLOEXEC, false);
+    return run_message(OP_RECVMSG, fd, msg, (flags | MSG_CMSG_CLOEXEC) & ~MSG_WAITALL, false);
 }
 
 ssize_t coil_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
-    return run_message(OP_SENDMSG, fd, msg, flags | MSG_NOSIGNAL, true);
+    return run_message(OP_SENDMSG, fd, msg, (flags | MSG_NOSIGNAL) & ~MSG_WAITALL, true);
 }
 
 ssize_t coil_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *addr,
@@ -202,7 +219,8 @@ int coil_send_all(int fd, const void *buf, size_t n, int flags, size_t *ret_sent
     return r < 0 ? (int)r : 0;
 }
 
-/* --- Sockets ------------------------------------------------------------------------------------ */
+/* --- Sockets ------------------------------------------------------------------------------------
+ */
 
 int coil_socket(int domain, int type, int protocol)
 {
@@ -232,20 +250,19 @@ int coil_accept(int fd, struct sockaddr *addr, socklen_t *addrlen)
     int r = (int)coil__op_run(&op, fd, false);
 
     if (r >= 0)
-        coil__descriptor_made(coil__here.loop, r,
-                              (enum descriptor_kind)op.descriptor->kind);
+        coil__descriptor_made(coil__here.loop, r, (enum descriptor_kind)op.descriptor->kind);
     return r;
 }
 
-/* A Unix socket whose peer's backlog is full says EAGAIN and never signals room. All one can do is ask
- * again. */
+/* A Unix socket whose peer's backlog is full (-EINPROGRESS) never signals room. All one can do is
+ * ask again. */
 static int connect_unix(struct op *op, int fd)
 {
     const struct op fresh = *op;
     int64_t pause_ns = COIL_MILLISECOND;
     int r;
 
-    while ((r = (int)coil__op_run(op, fd, true)) == -EAGAIN) {
+    while ((r = (int)coil__op_run(op, fd, true)) == -EINPROGRESS) {
         r = coil_sleep(pause_ns);
         if (r < 0)
             break;
@@ -270,7 +287,8 @@ int coil_connect(int fd, const struct sockaddr *addr, socklen_t addrlen)
     return addr->sa_family == AF_UNIX ? connect_unix(&op, fd) : (int)coil__op_run(&op, fd, true);
 }
 
-/* --- Readiness ---------------------------------------------------------------------------------- */
+/* --- Readiness ----------------------------------------------------------------------------------
+ */
 
 static int wait_ready(int fd, int events, bool writes)
 {

@@ -54,6 +54,8 @@ static ssize_t try_connect(struct op *op)
     if (errno == EINPROGRESS || (op->started && errno == EALREADY)) {
         op->started = true;
         errno = EAGAIN;
+    } else if (errno == EAGAIN) {
+        errno = EINPROGRESS; /* a Unix socket: no room in the backlog, and no edge will tell */
     }
     return -1;
 }
@@ -102,8 +104,8 @@ static ssize_t call(struct op *op)
     return op->call(op);
 }
 
-/* A short count on a TCP socket proves that it is empty (or full) now, and that the next edge will come;
- * not so after a hang-up or urgent data, and not when the bytes stay where they are. */
+/* A short count on a TCP socket proves that it is empty (or full) now, and that the next edge will
+ * come; not so after a hang-up or urgent data, and not when the bytes stay where they are. */
 static bool proves_not_ready(const struct op *op, ssize_t r)
 {
     const struct descriptor *d = op->descriptor;
@@ -123,6 +125,6 @@ ssize_t coil__op_perform(struct op *op)
     if (r < 0)
         r = -errno;
     if (op->route == ROUTE_BACKEND && (r == -EAGAIN || proves_not_ready(op, r)))
-        op->descriptor->ready &= (uint8_t)~(op->writes ? SIDE_WRITE : SIDE_READ);
+        op->descriptor->ready &= (uint8_t) ~(op->writes ? SIDE_WRITE : SIDE_READ);
     return r;
 }

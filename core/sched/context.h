@@ -1,7 +1,9 @@
-/* context.h - where a flow of control rests while it does not run, and how to go from one to another.
+/* context.h - where a flow of control rests while it does not run, and how to go from one to
+ * another.
  *
- * The switch saves what the ABI says a call preserves. The floating-point modes (MXCSR, FPCR) belong to
- * the thread, as everywhere in C: a task that changes rounding puts it back before it waits. */
+ * The switch saves what the ABI says a call preserves. The floating-point modes (MXCSR, FPCR)
+ * belong to the thread, as everywhere in C: a task that changes rounding puts it back before it
+ * waits. */
 #ifndef CORE_SCHED_CONTEXT_H
 #define CORE_SCHED_CONTEXT_H
 
@@ -34,8 +36,8 @@ struct context {
 #endif
 };
 
-/* Lays out a stack so that the first switch to c calls entry(arg), which must not return. stack_top is 16
- * byte aligned and grows down to stack_bottom. */
+/* Lays out a stack so that the first switch to c calls entry(arg), which must not return. stack_top
+ * is 16 byte aligned and grows down to stack_bottom. */
 void coil__context_make(struct context *c, void *stack_bottom, void *stack_top,
                         void (*entry)(void *arg), void *arg);
 
@@ -45,9 +47,11 @@ void coil__context_adopt(struct context *c);
 /* Before a made context's stack is used for something else. */
 void coil__context_retire(struct context *c);
 
-/* In switch_*.S: saves the calling context's stack pointer in *save and goes on where load was saved. */
+/* In switch_*.S: saves the calling context's stack pointer in *save and goes on where load was
+ * saved. */
 void coil__switch(void **save, void *load);
-extern const char coil__switch_parked[]; /* the pc at which a parked context's registers are all saved */
+extern const char
+    coil__switch_parked[]; /* the pc at which a parked context's registers are all saved */
 
 #if defined(CONTEXT_ASAN) || defined(CONTEXT_TSAN)
 void coil__context_switch(struct context *from, struct context *to);

@@ -47,7 +47,7 @@ static unsigned int class_for(const struct loop *loop, size_t size)
     if (!size)
         return loop->stack_class;
     while (class <= STACK_CLASS_MAX && (UINT64_C(1) << class) < size)
-        class++;
+        class ++;
     return class > STACK_CLASS_MAX ? 0 : class + STACK_CLASS_SCALE;
 }
 
@@ -85,8 +85,7 @@ int coil_group_spawn_at(struct coil_group *public, coil_task_fn *fn, void *arg,
     if (!class)
         return -EINVAL;
 
-    t = coil__task_new(loop, &g->scope, fn, arg, class, options->name ? options->name : name,
-                       site);
+    t = coil__task_new(loop, &g->scope, fn, arg, class, options->name ? options->name : name, site);
     if (!t)
         return -ENOMEM;
     t->group = g;
@@ -194,7 +193,8 @@ size_t coil_group_count(const struct coil_group *g)
     return group_of(g)->state == GROUP_ACTIVE ? group_of(g)->count : 0;
 }
 
-/* --- Handles ------------------------------------------------------------------------------------ */
+/* --- Handles ------------------------------------------------------------------------------------
+ */
 
 void coil_task_cancel_at(struct coil_handle *public, const char *reason, const char *site)
 {

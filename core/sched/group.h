@@ -14,15 +14,15 @@ enum group_state {
 };
 
 struct group {
-    struct scope scope;     /* around the host's code and all tasks */
-    uint32_t state;         /* enum group_state */
-    int first_error;        /* 0, or the code of the first failure */
-    bool waiting;           /* the host is parked in the end */
-    bool task_gave_in;      /* a task returned -ECANCELED that was not its own affair */
+    struct scope scope; /* around the host's code and all tasks */
+    uint32_t state;     /* enum group_state */
+    int first_error;    /* 0, or the code of the first failure */
+    bool waiting;       /* the host is parked in the end */
+    bool task_gave_in;  /* a task returned -ECANCELED that was not its own affair */
     struct coil_task *host;
     struct list tasks;
     size_t count;
-    struct errors *errors;  /* the group's while it is active; then the host's */
+    struct errors *errors; /* the group's while it is active; then the host's */
     size_t dropped;
 };
 
@@ -30,7 +30,7 @@ struct group {
 struct handle {
     struct coil_task *task; /* NULL once it has ended */
     int result;
-    bool cancelled;         /* it gave in to a cancellation */
+    bool cancelled; /* it gave in to a cancellation */
     const char *name;
     const char *parent;
     struct list waiters;

@@ -13,11 +13,12 @@
 
 #define STACK_SIZE_DEFAULT       (64 * 1024)
 #define BLOCKING_THREADS_DEFAULT 4
-#define TRIM_EVERY_NS            COIL_SECOND
+#define TRIM_EVERY_NS            (COIL_SECOND / 2)
 
 __thread struct here coil__here __attribute__((tls_model("initial-exec")));
 
-/* --- The ready queue ---------------------------------------------------------------------------- */
+/* --- The ready queue ----------------------------------------------------------------------------
+ */
 
 void coil__ready(struct loop *loop, struct coil_task *t)
 {
@@ -44,12 +45,23 @@ static struct coil_task *pop_ready(struct loop *loop)
     return t;
 }
 
-void coil__switch_away(struct coil_task *self)
+/* With no operation under way, no timer armed and no mail, nothing but our own tasks can have made
+ * anything happen: the next turn can begin without a look at the world. */
+static bool begin_turn_at_once(struct loop *loop)
 {
-    struct loop *loop = self->loop;
+    if (loop->operations || loop->timers.count || !mailbox_empty(&loop->mailbox) ||
+        loop->shuffle_state)
+        return false;
+    loop->turns++;
+    loop->steps_left = loop->ready_count;
+    return loop->steps_left;
+}
+
+static inline void switch_away(struct loop *loop, struct coil_task *self)
+{
     struct coil_task *next;
 
-    if (!loop->steps_left) {
+    if (!loop->steps_left && !begin_turn_at_once(loop)) {
         coil__here.task = NULL;
         coil__context_switch(&self->context, &loop->context);
         return;
@@ -57,6 +69,17 @@ void coil__switch_away(struct coil_task *self)
     next = pop_ready(loop);
     if (next != self)
         coil__context_switch(&self->context, &next->context);
+}
+
+void coil__switch_away(struct coil_task *self)
+{
+    switch_away(self->loop, self);
+}
+
+void coil__yield(struct coil_task *self)
+{
+    coil__ready(self->loop, self);
+    switch_away(self->loop, self);
 }
 
 _Noreturn void coil__switch_for_good(struct coil_task *self)
@@ -89,8 +112,8 @@ static uint64_t draw(uint64_t *state)
     return *state;
 }
 
-/* For tests: puts the ready tasks into an order drawn from the seed. Each pass deals them on two heaps
- * by the toss of a coin; log2(n) passes, and two, make every order about as likely. */
+/* For tests: puts the ready tasks into an order drawn from the seed. Each pass deals them on two
+ * heaps by the toss of a coin; log2(n) passes, and two, make every order about as likely. */
 static void shuffle(struct loop *loop)
 {
     for (size_t n = loop->ready_count * 4; n > 1; n /= 2) {
@@ -112,8 +135,8 @@ static void shuffle(struct loop *loop)
         loop->ready_tail = &loop->ready_head;
 }
 
-/* Runs each task that is ready now, once. Tasks hand over to each other; we are back when the last one
- * of the turn has given way, or when one has ended. */
+/* Runs each task that is ready now, once. Tasks hand over to each other; we are back when the last
+ * one of the turn has given way, or when one has ended. */
 static void run_ready(struct loop *loop)
 {
     if (unlikely(loop->shuffle_state))
@@ -127,7 +150,8 @@ static void run_ready(struct loop *loop)
     }
 }
 
-/* --- The turn ----------------------------------------------------------------------------------- */
+/* --- The turn -----------------------------------------------------------------------------------
+ */
 
 static void deliver_mail(struct loop *loop)
 {
@@ -135,32 +159,36 @@ static void deliver_mail(struct loop *loop)
         coil__mailbox_deliver(&loop->mailbox);
 }
 
-static void fire_timers(struct loop *loop)
+/* Stack pages that nobody needed for a while go back, when there is nothing else to do. Returns
+ * when to be back for more. */
+static int64_t trim(struct loop *loop)
 {
-    if (loop->timers.count)
-        coil__timers_fire(&loop->timers, loop->ops->now(loop->backend));
+    int64_t now_ns;
+
+    if (!coil__stacks_trimmable(&loop->stacks))
+        return INT64_MAX;
+    now_ns = loop->ops->now(loop->backend);
+    if (now_ns >= loop->trim_at_ns) {
+        if (loop->trim_at_ns)
+            coil__stacks_trim(&loop->stacks, coil__task_block_size());
+        loop->trim_at_ns = now_ns + TRIM_EVERY_NS;
+    }
+    return coil__stacks_trimmable(&loop->stacks) ? loop->trim_at_ns : INT64_MAX;
 }
 
-/* Long-unused stack pages go back, at most once a second, when there is nothing else to do. */
-static void trim(struct loop *loop)
-{
-    int64_t now_ns = loop->ops->now(loop->backend);
-
-    if (now_ns < loop->trim_at_ns)
-        return;
-    loop->trim_at_ns = now_ns + TRIM_EVERY_NS;
-    coil__stacks_trim(&loop->stacks, coil__task_block_size());
-}
-
-/* Waits for whatever comes first. Whoever posts from now on wakes us; what came before is seen here. */
+/* Waits for whatever comes first. Whoever posts from now on wakes us; what came before is seen
+ * here. */
 static void sleep_until_something(struct loop *loop)
 {
-    trim(loop);
+    int64_t deadline_ns = coil__timers_soonest(&loop->timers);
+    int64_t trim_at_ns = trim(loop);
+
+    if (trim_at_ns < deadline_ns)
+        deadline_ns = trim_at_ns;
     atomic_store_explicit(&loop->mailbox.sleeping, true, memory_order_seq_cst);
     if (atomic_load_explicit(&loop->mailbox.newest, memory_order_seq_cst))
-        loop->ops->wait(loop->backend, 0);
-    else
-        loop->ops->wait(loop->backend, coil__timers_soonest(&loop->timers));
+        deadline_ns = 0;
+    loop->ops->wait(loop->backend, deadline_ns);
     atomic_store_explicit(&loop->mailbox.sleeping, false, memory_order_relaxed);
 }
 
@@ -193,14 +221,15 @@ static void wait_for_posters(struct loop *loop)
         sched_yield();
 }
 
-/* --- Its life ----------------------------------------------------------------------------------- */
+/* --- Its life -----------------------------------------------------------------------------------
+ */
 
 static unsigned int class_of(size_t size)
 {
     unsigned int class = STACK_CLASS_MIN;
 
     while (class < STACK_CLASS_MAX && (UINT64_C(1) << class) < size)
-        class++;
+        class ++;
     return class;
 }
 

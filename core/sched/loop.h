@@ -15,13 +15,13 @@
 struct runtime;
 
 struct loop {
-    struct context context;     /* the loop's own, on the thread's stack */
+    struct context context; /* the loop's own, on the thread's stack */
     struct coil_task *ready_head;
     struct coil_task **ready_tail;
     size_t ready_count;
-    size_t steps_left;          /* of this turn: tasks that were ready at its start */
+    size_t steps_left; /* of this turn: tasks that were ready at its start */
     size_t living;
-    struct coil_task *corpse;   /* a task that has ended; its stack can be returned once off it */
+    struct coil_task *corpse; /* a task that has ended; its stack can be returned once off it */
     bool main_ended;
     int main_result;
     int64_t trim_at_ns;
@@ -38,15 +38,15 @@ struct loop {
     struct mailbox mailbox;
     struct pool pool;
 
-    uint64_t shuffle_state;     /* 0: first come, first served */
+    uint64_t shuffle_state; /* 0: first come, first served */
     void *(*allocate)(void *ctx, void *ptr, size_t size);
     void *allocate_ctx;
 
-    unsigned int arena;         /* jemalloc's, if own_arena */
+    unsigned int arena; /* jemalloc's, if own_arena */
     unsigned int arena_cache;
     bool own_arena;
 
-    struct runtime *runtime;    /* NULL in a coil_run */
+    struct runtime *runtime; /* NULL in a coil_run */
     unsigned int index;
 
     size_t operations;
@@ -56,8 +56,8 @@ struct loop {
     uint64_t late_results;
 };
 
-/* The loop this thread runs, and its running task. All that is not in struct loop: it says where that is.
- * A copy of the library has its own. */
+/* The loop this thread runs, and its running task. All that is not in struct loop: it says where
+ * that is. A copy of the library has its own. */
 struct here {
     struct loop *loop;
     struct coil_task *task;
@@ -81,6 +81,13 @@ void coil__switch_away(struct coil_task *self);
 
 /* Leaves an ended task's stack for the loop to take back. */
 _Noreturn void coil__switch_for_good(struct coil_task *self);
+
+/* Fires what is due. */
+static inline void fire_timers(struct loop *loop)
+{
+    if (loop->timers.count)
+        coil__timers_fire(&loop->timers, loop->ops->now(loop->backend));
+}
 
 /* From any thread: has m delivered by the loop. */
 void coil__loop_post(struct loop *loop, struct mail *m);

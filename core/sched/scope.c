@@ -1,8 +1,8 @@
 /* scope.c - the tree of scopes. The only file that decides cancellation.
  *
- * What a checkpoint needs to know stands in each scope, in `seen`, and is kept true eagerly: a change
- * walks down the part of the tree that it changes. So a check is one load at any depth, and a task that
- * is cancelled but shielded costs nothing while it waits. */
+ * What a checkpoint needs to know stands in each scope, in `seen`, and is kept true eagerly: a
+ * change walks down the part of the tree that it changes. So a check is one load at any depth, and
+ * a task that is cancelled but shielded costs nothing while it waits. */
 #include "scope.h"
 
 #include <errno.h>
@@ -46,8 +46,8 @@ static void mark(struct scope *top, struct list *to_abort)
     }
 }
 
-/* Something about s changed. Marks the whole subtree first: an abort function must not meet a tree of
- * which half is cancelled. */
+/* Something about s changed. Marks the whole subtree first: an abort function must not meet a tree
+ * of which half is cancelled. */
 static void update(struct scope *s)
 {
     struct list to_abort;
@@ -162,7 +162,8 @@ int coil__scope_end(struct scope *s, int rc)
     return s->fails && s->cause == COIL_CAUSE_DEADLINE ? -ETIME : 0;
 }
 
-/* --- The public side --------------------------------------------------------------------------- */
+/* --- The public side ---------------------------------------------------------------------------
+ */
 
 static struct coil_task *must_be_task(const char *what, const char *site)
 {
@@ -292,8 +293,7 @@ void coil_scope_set_deadline(struct coil_scope *public, int64_t deadline_ns)
         return;
     s->deadline_ns = deadline_ns;
     /* A grace that runs already is not prolonged. */
-    if (!(s->asked & ASK_FINISH) || !timer_armed(&s->timer) ||
-        deadline_ns < s->timer.deadline_ns)
+    if (!(s->asked & ASK_FINISH) || !timer_armed(&s->timer) || deadline_ns < s->timer.deadline_ns)
         arm(s, deadline_ns);
 }
 
@@ -335,9 +335,8 @@ void coil_scope_cancellation(const struct coil_scope *public, struct coil_cancel
 
 int coil_checkpoint_if_cancelled(void)
 {
-    return task_cancelled(must_be_task("a checkpoint", "coil_checkpoint_if_cancelled"))
-               ? -ECANCELED
-               : 0;
+    return task_cancelled(must_be_task("a checkpoint", "coil_checkpoint_if_cancelled")) ? -ECANCELED
+                                                                                        : 0;
 }
 
 int coil_checkpoint(void)

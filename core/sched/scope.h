@@ -1,4 +1,5 @@
-/* scope.h - a node of the tree of cancel scopes. scope.c is the only file that decides cancellation. */
+/* scope.h - a node of the tree of cancel scopes. scope.c is the only file that decides
+ * cancellation. */
 #ifndef CORE_SCHED_SCOPE_H
 #define CORE_SCHED_SCOPE_H
 
@@ -22,28 +23,28 @@ enum scope_state {
 };
 
 struct scope {
-    struct scope *parent;  /* NULL at the loop's root */
-    struct list siblings;  /* among parent's children */
+    struct scope *parent; /* NULL at the loop's root */
+    struct list siblings; /* among parent's children */
     struct list children;
-    struct coil_task *task;     /* who began it; NULL at the root */
-    struct loop *loop;     /* NULL until begun */
-    struct timer timer;    /* for deadline_ns, or for the end of the grace if that is sooner */
+    struct coil_task *task; /* who began it; NULL at the root */
+    struct loop *loop;      /* NULL until begun */
+    struct timer timer;     /* for deadline_ns, or for the end of the grace if that is sooner */
     int64_t deadline_ns;
-    const char *site;      /* of the begin */
+    const char *site; /* of the begin */
 
-    uint32_t state;        /* enum scope_state */
-    uint8_t asked;         /* of this scope: ASK_ bits */
-    uint8_t seen;          /* here, after shields and ancestors: ASK_ bits. All a checkpoint looks at */
-    uint8_t cause;         /* enum coil_cause; the three below are set with it, or by a request */
+    uint32_t state; /* enum scope_state */
+    uint8_t asked;  /* of this scope: ASK_ bits */
+    uint8_t seen;   /* here, after shields and ancestors: ASK_ bits. All a checkpoint looks at */
+    uint8_t cause;  /* enum coil_cause; the three below are set with it, or by a request */
     bool shielded;
-    bool fails;            /* its end says -ETIME for a deadline */
+    bool fails; /* its end says -ETIME for a deadline */
     bool caught;
 
     const char *reason;
     const char *canceller; /* a task's name */
     const char *cancel_site;
 
-    struct mail mail;      /* a cancel from another thread, on its way */
+    struct mail mail; /* a cancel from another thread, on its way */
 };
 
 static inline struct scope *scope_of(const struct coil_scope *s)
@@ -52,8 +53,8 @@ static inline struct scope *scope_of(const struct coil_scope *s)
 }
 
 /* Begins s, which is prepared, under parent. task becomes its owner but does not enter it. */
-void coil__scope_begin(struct scope *s, struct scope *parent, struct coil_task *task, struct loop *loop,
-                       int64_t deadline_ns, const char *site);
+void coil__scope_begin(struct scope *s, struct scope *parent, struct coil_task *task,
+                       struct loop *loop, int64_t deadline_ns, const char *site);
 void coil__scope_prepare(struct scope *s);
 
 /* Takes s out of the tree and decides who catches rc. Its children have ended. */

@@ -1,8 +1,8 @@
 /* stack.c - slabs of stacks. The only file that maps memory.
  *
- * A slab is one reservation, touched only where tasks run. The lowest page of each stack is a guard:
- * with MADV_GUARD_INSTALL (Linux 6.13) that is a mark in the page table and costs no mapping, so a
- * million stacks fit; with mprotect each costs two of vm.max_map_count's 65530. */
+ * A slab is one reservation, touched only where tasks run. The lowest page of each stack is a
+ * guard: with MADV_GUARD_INSTALL (Linux 6.13) that is a mark in the page table and costs no
+ * mapping, so a million stacks fit; with mprotect each costs two of vm.max_map_count's 65530. */
 #define _GNU_SOURCE
 #include "stack.h"
 
@@ -24,21 +24,21 @@
 
 #define SLAB_STACKS_MIN 16
 #define SLAB_STACKS_MAX 1024
-#define TRIM_KEEP       (16 * 1024) /* bytes at the top of a warm stack that stay */
+#define WARM_KEPT       64   /* free stacks that keep their pages for ever */
+#define TRIM_MOST       1024 /* stacks given back in one go: a madvise each, some 300 ns */
 
 struct slab {
     struct slab *next;
     char *base;
-    size_t count;    /* stacks it has room for */
-    size_t carved;   /* of these, given out at least once */
-    size_t cold;     /* of these, on the cold list */
+    size_t count;                /* stacks it has room for */
+    size_t carved;               /* of these, given out at least once */
+    size_t cold;                 /* of these, on the cold list */
     unsigned int valgrind_ids[]; /* one a stack, under Valgrind only */
 };
 
 /* What a free stack's top block holds. The slab stands at the very end of the block, always. */
 struct free_stack {
     struct list link;
-    bool trimmed; /* its pages below TRIM_KEEP have been given back */
 };
 
 static struct slab **slab_of(void *block, size_t block_size)
@@ -184,7 +184,6 @@ void coil__stack_return(struct stacks *all, unsigned int class, void *block, siz
     struct free_stack *f = block;
 
     (void)block_size;
-    f->trimmed = false;
     list_push_back(&pool->warm, &f->link);
     pool->warm_count++;
 }
@@ -194,14 +193,13 @@ void *coil__stack_bottom(unsigned int class, void *block, size_t block_size)
     return (char *)block + block_size - (UINT64_C(1) << class) + page_size();
 }
 
-/* Drops the pages from the guard up to keep bytes below the top. The guard survives. */
-static void drop_pages(unsigned int class, struct free_stack *f, size_t block_size, size_t keep)
+/* Drops all pages but the topmost. The guard survives. */
+static void drop_pages(unsigned int class, struct free_stack *f, size_t block_size)
 {
     char *bottom = coil__stack_bottom(class, f, block_size);
     char *top = (char *)f + block_size;
 
-    if ((size_t)(top - bottom) > keep)
-        madvise(bottom, (size_t)(top - bottom) - keep, MADV_DONTNEED);
+    madvise(bottom, (size_t)(top - bottom) - page_size(), MADV_DONTNEED);
 }
 
 static void slab_unmap(struct stack_pool *pool, struct slab *s, unsigned int class,
@@ -223,36 +221,45 @@ static void slab_unmap(struct stack_pool *pool, struct slab *s, unsigned int cla
     free(s);
 }
 
-/* Gives back all of a stack but the page its links are in; that goes when its whole slab is cold. */
+/* Gives back all of a stack but the page its links are in; that goes when its whole slab is cold.
+ */
 static void chill(struct stack_pool *pool, struct free_stack *f, unsigned int class,
                   size_t block_size)
 {
     struct slab *s = *slab_of(f, block_size);
 
-    drop_pages(class, f, block_size, page_size());
+    drop_pages(class, f, block_size);
     list_push_back(&pool->cold, &f->link);
     if (++s->cold == s->count)
         slab_unmap(pool, s, class, block_size);
 }
 
+static size_t spare(const struct stack_pool *pool)
+{
+    return pool->warm_count > WARM_KEPT ? pool->warm_count - WARM_KEPT : 0;
+}
+
 static void trim(struct stack_pool *pool, unsigned int class, size_t block_size)
 {
-    /* The far end of the warm list: these were not needed since the last time. Half of them go. */
-    for (size_t n = (pool->warm_idle + 1) / 2; n; n--) {
+    size_t idle = pool->warm_idle < spare(pool) ? pool->warm_idle : spare(pool);
+    size_t count = (idle + 1) / 2;
+
+    /* The far end of the warm list: these were not needed since the last time. */
+    for (count = count < TRIM_MOST ? count : TRIM_MOST; count; count--) {
         struct list *oldest = list_pop_front(&pool->warm);
 
         pool->warm_count--;
         chill(pool, container_of(oldest, struct free_stack, link), class, block_size);
     }
-    list_for_each(n, &pool->warm)
-    {
-        struct free_stack *f = container_of(n, struct free_stack, link);
-
-        if (!f->trimmed)
-            drop_pages(class, f, block_size, TRIM_KEEP);
-        f->trimmed = true;
-    }
     pool->warm_idle = pool->warm_count;
+}
+
+bool coil__stacks_trimmable(const struct stacks *all)
+{
+    for (size_t i = 0; i < STACK_CLASSES; i++)
+        if (spare(&all->pools[i]))
+            return true;
+    return false;
 }
 
 void coil__stacks_trim(struct stacks *all, size_t block_size)

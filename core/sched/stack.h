@@ -16,11 +16,11 @@
 
 struct slab;
 
-/* One size of stack. A free stack keeps its links in the block at its own top, where a task's control
- * block goes: that page is warm or cold as a whole. */
+/* One size of stack. A free stack keeps its links in the block at its own top, where a task's
+ * control block goes: that page is warm or cold as a whole. */
 struct stack_pool {
-    struct list warm;   /* free, pages kept: last in, first out */
-    struct list cold;   /* free, pages given back */
+    struct list warm; /* free, pages kept: last in, first out */
+    struct list cold; /* free, pages given back */
     size_t warm_count;
     size_t warm_idle;   /* how many of the warm ones nobody needed since the last trim */
     struct slab *slabs; /* newest first; the first may have room */
@@ -35,16 +35,20 @@ struct stacks {
 void coil__stacks_init(struct stacks *all);
 void coil__stacks_close(struct stacks *all); /* every stack has been returned */
 
-/* Lends a stack of 2^class bytes and returns its top block: block_size bytes (the same in all calls, the
- * last 8 are ours), 64 byte aligned. The stack grows down from it. NULL: the kernel gave none (out of memory, or, with
- * mprotect guards, out of mappings: vm.max_map_count). */
+/* Lends a stack of 2^class bytes and returns its top block: block_size bytes (the same in all
+ * calls, the last 8 are ours), 64 byte aligned. The stack grows down from it. NULL: the kernel gave
+ * none (out of memory, or, with mprotect guards, out of mappings: vm.max_map_count). */
 void *coil__stack_lend(struct stacks *all, unsigned int class, size_t block_size);
 void coil__stack_return(struct stacks *all, unsigned int class, void *block, size_t block_size);
 
 /* The lowest usable address of the stack that block is the top of. */
 void *coil__stack_bottom(unsigned int class, void *block, size_t block_size);
 
-/* Gives pages of stacks that were not needed since the last call back to the kernel. */
+/* Is there anything that trimming would give back? */
+bool coil__stacks_trimmable(const struct stacks *all);
+
+/* Gives pages of stacks that were not needed since the last call back to the kernel: half of them,
+ * and a bounded number. */
 void coil__stacks_trim(struct stacks *all, size_t block_size);
 
 size_t coil__stacks_mapped(const struct stacks *all);

@@ -11,7 +11,8 @@
 size_t coil__task_block_size(void)
 {
     /* The stack pool keeps a pointer of its own at the end of the block. */
-    return (sizeof(struct coil_task) + sizeof(void *) + BLOCK_ALIGN - 1) & ~(size_t)(BLOCK_ALIGN - 1);
+    return (sizeof(struct coil_task) + sizeof(void *) + BLOCK_ALIGN - 1) &
+           ~(size_t)(BLOCK_ALIGN - 1);
 }
 
 struct coil_task *coil_task_self(void)
@@ -23,8 +24,8 @@ struct coil_task *coil_task_self(void)
 static void check_scopes_ended(const struct coil_task *t)
 {
     if (unlikely(t->scope != &t->own))
-        coil__die("task %s, spawned at %s, ended with the scope begun at %s open", t->name,
-                  t->site, t->scope->site);
+        coil__die("task %s, spawned at %s, ended with the scope begun at %s open", t->name, t->site,
+                  t->scope->site);
 }
 
 static void task_main(void *arg)
@@ -120,10 +121,4 @@ void coil_unpark(struct coil_task *t, int result)
     if (unlikely(t->state != TASK_PARKED))
         coil__die("coil_unpark of task %s, spawned at %s, which is not parked", t->name, t->site);
     coil__unpark(t, result);
-}
-
-void coil__yield(struct coil_task *self)
-{
-    coil__ready(self->loop, self);
-    coil__switch_away(self);
 }

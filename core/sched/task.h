@@ -13,9 +13,9 @@ struct errors;
 struct loop;
 
 enum task_state {
-    TASK_READY,   /* on the loop's ready queue */
+    TASK_READY, /* on the loop's ready queue */
     TASK_RUNNING,
-    TASK_PARKED,  /* until coil_unpark */
+    TASK_PARKED, /* until coil_unpark */
     TASK_ENDED,
 };
 
@@ -26,17 +26,17 @@ struct coil_task {
     struct context context;
     struct coil_task *next_ready;
     struct loop *loop;
-    struct scope *scope;   /* the innermost one */
+    struct scope *scope; /* the innermost one */
 
-    coil_abort_fn *abort;  /* while parked and not aborted yet */
+    coil_abort_fn *abort; /* while parked and not aborted yet */
     void *abort_ctx;
     const char *waits_for; /* while parked */
     int wake_result;
-    uint8_t state;         /* enum task_state */
+    uint8_t state; /* enum task_state */
     uint8_t budget;
     uint8_t stack_class;
-    struct list waiting;   /* on whatever queue it parks in */
-    struct list aborting;  /* on a canceller's list, between its marking and its aborts */
+    struct list waiting;  /* on whatever queue it parks in */
+    struct list aborting; /* on a canceller's list, between its marking and its aborts */
 
     struct group *group;   /* NULL for the main task */
     struct list siblings;  /* in group */
@@ -45,19 +45,17 @@ struct coil_task {
     void *arg;
     int result;
     const char *name;
-    const char *site;      /* of the spawn */
+    const char *site; /* of the spawn */
 
     struct scope own;      /* around everything it does; coil_task_cancel cancels it */
     struct errors *errors; /* of the last group it ended that failed */
     const char *message;   /* from coil_fail */
 };
 
-/* The task running on this thread; NULL between tasks and outside of loops. */
-struct coil_task *coil__task_self(void);
-
 /* Makes a task of fn, ready to run, whose own scope is under parent. NULL: no memory. */
-struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_task_fn *fn, void *arg,
-                            unsigned int stack_class, const char *name, const char *site);
+struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_task_fn *fn,
+                                 void *arg, unsigned int stack_class, const char *name,
+                                 const char *site);
 
 /* Blocks the calling task. The door to everything that waits; contract in coil/lowlevel.h. */
 int coil__park(struct coil_task *self, coil_abort_fn *abort, void *ctx, const char *what);

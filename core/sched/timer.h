@@ -1,9 +1,9 @@
 /* timer.h - deadlines, soonest first. The loop asks for the soonest and sleeps no longer.
  *
- * A hierarchical wheel, exact to the nanosecond: level n holds the timers whose deadline first differs
- * from the base in its nth digit of six bits, slot by the value of that digit. Arming and disarming
- * touch one slot and never allocate; a timer moves down at most once a level, and only if it comes near
- * its time, which most time-outs never do. */
+ * A hierarchical wheel, exact to the nanosecond: level n holds the timers whose deadline first
+ * differs from the base in its nth digit of six bits, slot by the value of that digit. Arming and
+ * disarming touch one slot and never allocate; a timer moves down at most once a level, and only if
+ * it comes near its time, which most time-outs never do. */
 #ifndef CORE_SCHED_TIMER_H
 #define CORE_SCHED_TIMER_H
 

@@ -1,4 +1,5 @@
-/* mailbox.h - how other threads reach a loop: messages in, in order, run by the loop between turns. */
+/* mailbox.h - how other threads reach a loop: messages in, in order, run by the loop between turns.
+ */
 #ifndef CORE_THREAD_MAILBOX_H
 #define CORE_THREAD_MAILBOX_H
 
@@ -15,7 +16,8 @@ struct mail {
 struct mailbox {
     _Atomic(struct mail *) newest;
     atomic_int posters; /* between posting and waking: the loop must not go away under them */
-    atomic_bool sleeping; /* the loop waits in its backend, or is about to: whoever posts must wake it */
+    atomic_bool
+        sleeping; /* the loop waits in its backend, or is about to: whoever posts must wake it */
 };
 
 void coil__mailbox_init(struct mailbox *box);

@@ -12,20 +12,20 @@ struct op;
 struct pool {
     pthread_mutex_t lock;
     pthread_cond_t work;
-    struct list queue;      /* ops that wait for a thread */
+    struct list queue; /* ops that wait for a thread */
     unsigned int threads;
     unsigned int idle;
     unsigned int most;
     bool ending;
-    pthread_t *ids;         /* of those that were started */
-    size_t pending;         /* queued, running, or done and not delivered. The loop's own */
+    pthread_t *ids; /* of those that were started */
+    size_t pending; /* queued, running, or done and not delivered. The loop's own */
 };
 
 int coil__pool_init(struct pool *p, unsigned int most);
 void coil__pool_close(struct loop *loop); /* nothing may be pending */
 
-/* Queues op; it completes between two turns of the loop. 0, or -EAGAIN, -ENOMEM: there is not one thread,
- * and none can be had. */
+/* Queues op; it completes between two turns of the loop. 0, or -EAGAIN, -ENOMEM: there is not one
+ * thread, and none can be had. */
 int coil__pool_submit(struct loop *loop, struct op *op);
 
 /* True: no thread had taken op up, and none will. */

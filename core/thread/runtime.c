@@ -14,11 +14,11 @@
 /* One loop's place in the runtime. */
 struct seat {
     struct runtime *runtime;
-    struct loop *loop;      /* NULL before it was entered and after it was left */
+    struct loop *loop; /* NULL before it was entered and after it was left */
     struct mail shutdown;
     bool shutdown_posted;
     pthread_t thread;
-    int cpu;                /* -1: not pinned */
+    int cpu; /* -1: not pinned */
     int result;
 };
 
@@ -29,7 +29,7 @@ struct runtime {
     const char *name;
     const char *site;
 
-    pthread_mutex_t lock;   /* over all below, and each seat's loop and shutdown */
+    pthread_mutex_t lock; /* over all below, and each seat's loop and shutdown */
     bool shutting_down;
     const char *reason;
     unsigned int count;
@@ -92,9 +92,11 @@ static void *thread_main(void *arg)
 
         CPU_ZERO(&one);
         CPU_SET((size_t)seat->cpu, &one);
-        pthread_setaffinity_np(pthread_self(), sizeof(one), &one); /* if refused: unpinned, and works */
+        pthread_setaffinity_np(pthread_self(), sizeof(one),
+                               &one); /* if refused: unpinned, and works */
     }
-    seat->result = coil__loop_run(&r->options->loop, r, index, r->main_fn, r->arg, r->name, r->site);
+    seat->result =
+        coil__loop_run(&r->options->loop, r, index, r->main_fn, r->arg, r->name, r->site);
     if (seat->result < 0)
         shut_down(r, "a loop failed");
     return NULL;

@@ -5,7 +5,8 @@
 struct loop;
 struct runtime;
 
-/* loop can be reached from now on, until it has left. A shutdown that came before reaches it now. */
+/* loop can be reached from now on, until it has left. A shutdown that came before reaches it now.
+ */
 void coil__runtime_entered(struct runtime *r, struct loop *loop);
 void coil__runtime_left(struct runtime *r, struct loop *loop);
 

@@ -14,9 +14,9 @@ extern "C" {
  *
  * The system's calls by their own names, done by the loop's blocking pool (coil_loop_options:
  * blocking_threads), on every backend alike. A call cancelled before a thread took it up did not
- * happen: -ECANCELED. Once a thread has it, it is waited for, and its result wins: opening a FIFO that
- * nobody else opens cannot be cut short (open it with O_NONBLOCK). Paths and buffers may be on the
- * stack.  -ENOMEM, -EAGAIN: no thread could be had. Reading and writing is in io.h. */
+ * happen: -ECANCELED. Once a thread has it, it is waited for, and its result wins: opening a FIFO
+ * that nobody else opens cannot be cut short (open it with O_NONBLOCK). Paths and buffers may be on
+ * the stack.  -ENOMEM, -EAGAIN: no thread could be had. Reading and writing is in io.h. */
 
 /* O_CLOEXEC is added. The answer is the descriptor. */
 COIL_API COIL_MUST_CHECK int coil_openat(int dirfd, const char *path, int flags, mode_t mode);
@@ -48,13 +48,14 @@ COIL_API COIL_MUST_CHECK ssize_t coil_readlinkat(int dirfd, const char *path, ch
  * > 0: so many bytes of them.  0: no more. */
 COIL_API COIL_MUST_CHECK ssize_t coil_getdents(int fd, void *buf, size_t n);
 
-/* Make a file or directory with a name nobody had; the six X at the end of path are replaced. A file
- * without a name: coil_openat with O_TMPFILE. coil_mkostemp: the descriptor.  coil_mkdtemp: 0. */
+/* Make a file or directory with a name nobody had; the six X at the end of path are replaced. A
+ * file without a name: coil_openat with O_TMPFILE. coil_mkostemp: the descriptor.  coil_mkdtemp: 0.
+ */
 COIL_API COIL_MUST_CHECK int coil_mkostemp(char *path, int flags);
 COIL_API COIL_MUST_CHECK int coil_mkdtemp(char *path);
 
-/* Reads a whole file of at most max bytes into memory from malloc, which the caller frees; a zero byte
- * follows the data. 0.  -EFBIG: it is longer than max. */
+/* Reads a whole file of at most max bytes into memory from malloc, which the caller frees; a zero
+ * byte follows the data. 0.  -EFBIG: it is longer than max. */
 COIL_API COIL_MUST_CHECK int coil_read_file(int dirfd, const char *path, size_t max, void **ret,
                                             size_t *ret_size);
 

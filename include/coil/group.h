@@ -39,33 +39,33 @@ struct coil_handle {
 
 /* How to spawn. Zeroed, it asks for the defaults. */
 struct coil_spawn_options {
-    const char *name;           /* for people; must live as long as the group. Default: fn's name */
-    size_t stack_size;          /* bytes, 16 KiB to 1 GiB, rounded up to a power of two. 0: 64 KiB */
+    const char *name;  /* for people; must live as long as the group. Default: fn's name */
+    size_t stack_size; /* bytes, 16 KiB to 1 GiB, rounded up to a power of two. 0: 64 KiB */
     struct coil_handle *handle; /* filled in if not NULL */
 };
 
 /* Begins g, and with it a scope (coil_group_scope) around the calling task's code until
- * coil_group_end and around every task in g. The rules of scopes hold: one use, strict nesting, ended
- * by the task that began it. Does not wait, cannot fail. (trio: open_nursery) */
+ * coil_group_end and around every task in g. The rules of scopes hold: one use, strict nesting,
+ * ended by the task that began it. Does not wait, cannot fail. (trio: open_nursery) */
 #define coil_group_begin(g) coil_group_begin_at((g), COIL_HERE)
 COIL_API void coil_group_begin_at(struct coil_group *g, const char *site);
 
 /* Starts fn(arg) in g. It first runs when the caller next waits, and it does run, up to its first
  * checkpoint at least, also in a cancelled group. Any task of the loop may spawn, the group's own
  * included, until g has ended. Not a checkpoint. options may be NULL, and is not kept.
- * 0.  -EINVAL: fn is NULL, or the stack size is out of range.  -ESHUTDOWN: g has ended, or not begun.
- * -ENOMEM: no memory for a stack. */
+ * 0.  -EINVAL: fn is NULL, or the stack size is out of range.  -ESHUTDOWN: g has ended, or not
+ * begun. -ENOMEM: no memory for a stack. */
 #define coil_group_spawn(g, fn, arg) coil_group_spawn_at((g), (fn), (arg), NULL, #fn, COIL_HERE)
-#define coil_group_spawn_with(g, fn, arg, options) \
+#define coil_group_spawn_with(g, fn, arg, options)                                                 \
     coil_group_spawn_at((g), (fn), (arg), (options), #fn, COIL_HERE)
 COIL_API COIL_MUST_CHECK int coil_group_spawn_at(struct coil_group *g, coil_task_fn *fn, void *arg,
                                                  const struct coil_spawn_options *options,
                                                  const char *name, const char *site);
 
-/* Ends g, given the result of the code inside: waits for every task, whatever happens, also when the
- * caller is cancelled (then they are too). A negative rc fails the group first.
- * 0: all went well, or the cancellation was g's own and ends here.  The first failure's code, if there
- * was one.  -ECANCELED: for a scope further up. The wait itself never adds a cancellation, and the call
+/* Ends g, given the result of the code inside: waits for every task, whatever happens, also when
+ * the caller is cancelled (then they are too). A negative rc fails the group first. 0: all went
+ * well, or the cancellation was g's own and ends here.  The first failure's code, if there was one.
+ * -ECANCELED: for a scope further up. The wait itself never adds a cancellation, and the call
  * always gives others a turn. */
 #define coil_group_end(g, rc) coil_group_end_at((g), (rc), COIL_HERE)
 COIL_API COIL_MUST_CHECK int coil_group_end_at(struct coil_group *g, int rc, const char *site);

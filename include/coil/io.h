@@ -17,20 +17,23 @@ extern "C" {
  * waits in its task, not in its thread. It answers what the system call would have, or a negative
  * errno, the same on every backend:
  *
- *   -ECANCELED  you were asked to stop, and nothing happened: no byte was read, nothing accepted. (Of a
- *               call that writes, no byte went: had any gone, the answer would be their count.)
- *   -EBADF      no such descriptor, or coil_close closed it, perhaps while this call waited
- *   -EBUSY      another task is reading (or writing) here: one reader and one writer at a time
- *   -EINVAL     a length beyond SSIZE_MAX, more than 1024 buffers, or what the system call calls so
- *   -ENOMEM     no memory to keep track of the descriptor
+ *   -ECANCELED  you were asked to stop, and nothing happened: no byte was read, nothing accepted.
+ * (Of a call that writes, no byte went: had any gone, the answer would be their count.) -EBADF no
+ * such descriptor, or coil_close closed it, perhaps while this call waited -EBUSY      another task
+ * is reading (or writing) here: one reader and one writer at a time -EINVAL     a length beyond
+ * SSIZE_MAX, more than 1024 buffers, or what the system call calls so -ENOMEM     no memory to keep
+ * track of the descriptor
  *
- * and never -EINTR or -EAGAIN. A result that arrives in the same instant as a cancellation wins; the
- * cancellation is met at the next checkpoint. Buffers may be on the stack: a call does not return while
- * the kernel can still touch them. No call here raises SIGPIPE. Every new descriptor is close-on-exec
- * and non-blocking. A descriptor from elsewhere is set non-blocking at its first use, unless it is a
- * file; use it on one loop at a time, and close it with coil_close (or say coil_forget first). */
+ * and never -EINTR or -EAGAIN. A result that arrives in the same instant as a cancellation wins;
+ * the cancellation is met at the next checkpoint. Buffers may be on the stack: a call does not
+ * return while the kernel can still touch them. No call here raises SIGPIPE. Every new descriptor
+ * is close-on-exec and non-blocking. A descriptor from elsewhere is set non-blocking at its first
+ * use, unless it is a file; use it on one loop at a time, and close it with coil_close (or say
+ * coil_forget first). */
 
-/* Reads up to n bytes. > 0: so many.  0: end of stream, or n is 0. */
+/* Read up to n bytes. > 0: so many.  0: end of stream, or n is 0. coil_recv with MSG_WAITALL goes
+ * on until all n are there or something ends it, and counts what there is; elsewhere that flag, and
+ * MSG_DONTWAIT everywhere, is ignored. */
 COIL_API COIL_MUST_CHECK ssize_t coil_read(int fd, void *buf, size_t n);
 COIL_API COIL_MUST_CHECK ssize_t coil_readv(int fd, const struct iovec *iov, int count);
 COIL_API COIL_MUST_CHECK ssize_t coil_recv(int fd, void *buf, size_t n, int flags);
@@ -52,12 +55,13 @@ COIL_API COIL_MUST_CHECK ssize_t coil_sendmsg(int fd, const struct msghdr *msg, 
 COIL_API COIL_MUST_CHECK int coil_send_all(int fd, const void *buf, size_t n, int flags,
                                            size_t *ret_sent);
 
-/* At an offset; the descriptor's own position is neither used nor moved, and any number of tasks may
- * do it at once. */
+/* At an offset; the descriptor's own position is neither used nor moved, and any number of tasks
+ * may do it at once. */
 COIL_API COIL_MUST_CHECK ssize_t coil_pread(int fd, void *buf, size_t n, off_t offset);
 COIL_API COIL_MUST_CHECK ssize_t coil_pwrite(int fd, const void *buf, size_t n, off_t offset);
 
-/* --- Sockets ------------------------------------------------------------------------------------*/
+/* --- Sockets
+ * ------------------------------------------------------------------------------------*/
 
 /* These three never wait and are no checkpoints. */
 COIL_API COIL_MUST_CHECK int coil_socket(int domain, int type, int protocol);
@@ -75,20 +79,22 @@ COIL_API COIL_MUST_CHECK int coil_connect(int fd, const struct sockaddr *addr, s
 /* shutdown(2). Never waits. Calls waiting on fd complete as the system says: a receive with 0. */
 COIL_API int coil_shutdown(int fd, int how);
 
-/* --- Readiness, and the end ---------------------------------------------------------------------*/
+/* --- Readiness, and the end
+ * ---------------------------------------------------------------------*/
 
 /* Wait until a read (or write) would not, or until an error or hang-up is there to be met: for
  * descriptors that other code reads and writes. They count as reader and writer. 0. */
 COIL_API COIL_MUST_CHECK int coil_wait_readable(int fd);
 COIL_API COIL_MUST_CHECK int coil_wait_writable(int fd);
 
-/* Closes fd. Calls waiting on it return -EBADF (or their result, if it was there already), and only when
- * the kernel has let go of their buffers is the number given back. Works in a cancelled task, waits
- * shielded. 0.  -EBADF: not open, or being closed. */
+/* Closes fd. Calls waiting on it return -EBADF (or their result, if it was there already), and only
+ * when the kernel has let go of their buffers is the number given back. Works in a cancelled task,
+ * waits shielded. 0.  -EBADF: not open, or being closed. */
 COIL_API int coil_close(int fd);
 
-/* Ends coil's interest in fd without closing it: waiting calls return -EBADF, as above. Call it before
- * other code closes, or takes over, a descriptor that was used here. (trio: notify_closing) */
+/* Ends coil's interest in fd without closing it: waiting calls return -EBADF, as above. Call it
+ * before other code closes, or takes over, a descriptor that was used here. (trio: notify_closing)
+ */
 COIL_API int coil_forget(int fd);
 
 #ifdef __cplusplus

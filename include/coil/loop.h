@@ -29,57 +29,59 @@ struct coil_loop_options {
 
     uint64_t shuffle_seed; /* for tests: not 0 runs ready tasks in an order drawn from the seed */
 
-    /* Where memory comes from, if not malloc (or this loop's own jemalloc arena): as realloc, size 0
-     * frees and returns NULL. Called on the loop's thread only. Stacks do not come from here. */
+    /* Where memory comes from, if not malloc (or this loop's own jemalloc arena): as realloc, size
+     * 0 frees and returns NULL. Called on the loop's thread only. Stacks do not come from here. */
     void *(*allocate)(void *ctx, void *ptr, size_t size);
     void *allocate_ctx;
 };
 
-/* Runs main_fn(arg) as the first task of a new loop in the calling thread, until it has returned. Other
- * tasks live in groups that it begins, so none outlives it.
- * What main_fn returned (0 if that is -ECANCELED because a shutdown cancelled it), or:
- * -EBUSY: this thread is running a loop already.  -EINVAL: main_fn is NULL, or an option is wrong.
- * -ENOMEM.  With a backend named, the code it failed with: -ENOSYS or -EPERM if the kernel refuses
- * io_uring, -EOPNOTSUPP if it was left out of the build. */
-#define coil_run(options, main_fn, arg) \
+/* Runs main_fn(arg) as the first task of a new loop in the calling thread, until it has returned.
+ * Other tasks live in groups that it begins, so none outlives it. What main_fn returned (0 if that
+ * is -ECANCELED because a shutdown cancelled it), or: -EBUSY: this thread is running a loop
+ * already.  -EINVAL: main_fn is NULL, or an option is wrong. -ENOMEM.  With a backend named, the
+ * code it failed with: -ENOSYS or -EPERM if the kernel refuses io_uring, -EOPNOTSUPP if it was left
+ * out of the build. */
+#define coil_run(options, main_fn, arg)                                                            \
     coil_run_at((options), (main_fn), (arg), #main_fn, COIL_HERE)
 COIL_API COIL_MUST_CHECK int coil_run_at(const struct coil_loop_options *options,
                                          coil_task_fn *main_fn, void *arg, const char *name,
                                          const char *site);
 
-/* Which backend the calling task's loop runs on ("io_uring", "epoll") and why that one, in words for
- * an operator: "io_uring_setup: EPERM, likely seccomp". NULL outside of a task. */
+/* Which backend the calling task's loop runs on ("io_uring", "epoll") and why that one, in words
+ * for an operator: "io_uring_setup: EPERM, likely seccomp". NULL outside of a task. */
 COIL_API const char *coil_backend_name(void);
 COIL_API const char *coil_backend_reason(void);
 
-/* The reason of the calling thread's last coil_run that failed to open a backend; "" if none did. */
+/* The reason of the calling thread's last coil_run that failed to open a backend; "" if none did.
+ */
 COIL_API const char *coil_run_error(void);
 
 /* Counters of the calling task's loop. */
 struct coil_stats {
-    size_t tasks;           /* not ended */
-    size_t ready;           /* of these, ready to run */
-    size_t timers;          /* armed */
-    size_t operations;      /* submitted and not complete */
-    size_t descriptors;     /* known to the loop: used here and not closed */
-    size_t stacks;          /* mapped, in use or not */
-    size_t blocking;        /* calls in the blocking pool, queued or running */
-    uint64_t turns;         /* of the loop */
-    uint64_t switches;      /* times a task was resumed */
-    uint64_t cancels;       /* operations that were asked to stop */
-    uint64_t late_results;  /* of these, completed with a result all the same; it was delivered */
+    size_t tasks;             /* not ended */
+    size_t ready;             /* of these, ready to run */
+    size_t timers;            /* armed */
+    size_t operations;        /* submitted and not complete */
+    size_t descriptors;       /* known to the loop: used here and not closed */
+    size_t stacks;            /* mapped, in use or not */
+    size_t blocking;          /* calls in the blocking pool, queued or running */
+    uint64_t turns;           /* of the loop */
+    uint64_t switches;        /* times a task was resumed */
+    uint64_t cancels;         /* operations that were asked to stop */
+    uint64_t late_results;    /* of these, completed with a result all the same; it was delivered */
     int64_t next_deadline_ns; /* the soonest timer is not before this; COIL_FOREVER if none */
 };
 
 /* 0.  -EINVAL: not in a task. */
 COIL_API int coil_loop_stats(struct coil_stats *ret);
 
-/* --- One loop per core --------------------------------------------------------------------------*/
+/* --- One loop per core
+ * --------------------------------------------------------------------------*/
 
 /* How to run on every core. Zeroed, it asks for the defaults; NULL does too. */
 struct coil_runtime_options {
-    /* How many loops. 0: one per core of the calling thread's affinity mask, no more than the cgroup's
-     * CPU quota allows. */
+    /* How many loops. 0: one per core of the calling thread's affinity mask, no more than the
+     * cgroup's CPU quota allows. */
     unsigned int loops;
     int unpinned; /* not 0: do not pin each loop to its core */
     struct coil_loop_options loop;
@@ -89,11 +91,11 @@ struct coil_runtime_options {
  * failure on one shuts the others down.
  * 0, or the first loop's failure (a negative result, or why it could not start).
  * -EAGAIN: a thread could not be started; what had started was shut down. */
-#define coil_runtime_run(options, main_fn, arg) \
+#define coil_runtime_run(options, main_fn, arg)                                                    \
     coil_runtime_run_at((options), (main_fn), (arg), #main_fn, COIL_HERE)
 COIL_API COIL_MUST_CHECK int coil_runtime_run_at(const struct coil_runtime_options *options,
-                                                 coil_task_fn *main_fn, void *arg,
-                                                 const char *name, const char *site);
+                                                 coil_task_fn *main_fn, void *arg, const char *name,
+                                                 const char *site);
 
 /* Which loop this is (from 0), and of how many; 0 and 1 in a coil_run. */
 COIL_API unsigned int coil_loop_index(void);

@@ -18,8 +18,8 @@ extern "C" {
  *      link_waiter(&w);
  *      r = coil_park(leave, &w, "my event");   // 0 from coil_unpark(w.task, 0), or -ECANCELED
  *
- * If the task is cancelled while it is parked, the abort function is called, at most once per park. It
- * runs in whatever context cancelled, and must not wait. */
+ * If the task is cancelled while it is parked, the abort function is called, at most once per park.
+ * It runs in whatever context cancelled, and must not wait. */
 struct coil_task;
 
 enum coil_abort {
@@ -32,9 +32,9 @@ typedef enum coil_abort coil_abort_fn(void *ctx);
 /* The calling task; NULL outside of one. Valid until it ends. */
 COIL_API struct coil_task *coil_task_self(void);
 
-/* Waits for coil_unpark and returns its result. abort NULL: cancellation does not cut the wait short.
- * If the task is cancelled already, abort is called at once. what says in a word or two what is waited
- * for, and must be static. */
+/* Waits for coil_unpark and returns its result. abort NULL: cancellation does not cut the wait
+ * short. If the task is cancelled already, abort is called at once. what says in a word or two what
+ * is waited for, and must be static. */
 COIL_API COIL_MUST_CHECK int coil_park(coil_abort_fn *abort, void *ctx, const char *what);
 
 /* Makes a parked task ready; its coil_park returns result. Exactly once per park, on the loop's own

@@ -23,9 +23,9 @@ extern "C" {
  *          ...
  *
  * Being cancelled is a state, not an event: a call that ignores it only meets it again. A scope
- * lives in memory of the caller, usually on the stack; it is used once, nests strictly, and is ended
- * by the task that began it. Ending scopes out of order, from another task, or leaving one open
- * when its task ends would corrupt the tree: it aborts with one line that names both places.
+ * lives in memory of the caller, usually on the stack; it is used once, nests strictly, and is
+ * ended by the task that began it. Ending scopes out of order, from another task, or leaving one
+ * open when its task ends would corrupt the tree: it aborts with one line that names both places.
  * Nothing here allocates. */
 struct coil_scope {
     uint64_t opaque_[28];
@@ -50,8 +50,8 @@ struct coil_cancellation {
 
 /* Begins s in the calling task: everything until coil_scope_end is inside. At deadline_ns
  * (coil_now's clock; COIL_FOREVER for none) it is cancelled and coil_scope_end moves on with 0. A
- * deadline already past acts at the first checkpoint. Does not wait, cannot fail. (trio: CancelScope,
- * move_on_at) */
+ * deadline already past acts at the first checkpoint. Does not wait, cannot fail. (trio:
+ * CancelScope, move_on_at) */
 #define coil_scope_begin(s, deadline_ns) coil_scope_begin_at((s), (deadline_ns), COIL_HERE)
 COIL_API void coil_scope_begin_at(struct coil_scope *s, int64_t deadline_ns, const char *site);
 
@@ -60,15 +60,15 @@ COIL_API void coil_scope_begin_at(struct coil_scope *s, int64_t deadline_ns, con
 COIL_API void coil_timeout_begin_at(struct coil_scope *s, int64_t deadline_ns, const char *site);
 
 /* Begins a scope that cancellation from outside does not reach, for clean-up that must wait. It is
- * itself cancelled limit_ns after now: no limit has to be said, with COIL_FOREVER. The shield blocks
- * ancestors only; its own limit and coil_scope_cancel still act. */
+ * itself cancelled limit_ns after now: no limit has to be said, with COIL_FOREVER. The shield
+ * blocks ancestors only; its own limit and coil_scope_cancel still act. */
 #define coil_shield_begin(s, limit_ns) coil_shield_begin_at((s), (limit_ns), COIL_HERE)
 COIL_API void coil_shield_begin_at(struct coil_scope *s, int64_t limit_ns, const char *site);
 
 /* For a scope that others may cancel before it begins: prepare it, hand it out, then begin it with
  * coil_scope_begin_prepared. Cancelled in between, it is cancelled from its start. */
 COIL_API void coil_scope_prepare(struct coil_scope *s);
-#define coil_scope_begin_prepared(s, deadline_ns) \
+#define coil_scope_begin_prepared(s, deadline_ns)                                                  \
     coil_scope_begin_prepared_at((s), (deadline_ns), COIL_HERE)
 COIL_API void coil_scope_begin_prepared_at(struct coil_scope *s, int64_t deadline_ns,
                                            const char *site);
@@ -81,15 +81,15 @@ COIL_API void coil_scope_begin_prepared_at(struct coil_scope *s, int64_t deadlin
 COIL_API COIL_MUST_CHECK int coil_scope_end_at(struct coil_scope *s, int rc, const char *site);
 
 /* Cancels s: its checkpoints return -ECANCELED from now on, in every task inside. Returns before
- * they have stopped. Repeating it changes nothing; the first cause and reason are kept (reason may be
- * NULL, and must outlive s). From a task of the same loop it acts at once; from any other thread it is
- * a message to the loop, and the caller must know that s has not ended. */
+ * they have stopped. Repeating it changes nothing; the first cause and reason are kept (reason may
+ * be NULL, and must outlive s). From a task of the same loop it acts at once; from any other thread
+ * it is a message to the loop, and the caller must know that s has not ended. */
 #define coil_scope_cancel(s, reason) coil_scope_cancel_at((s), (reason), COIL_HERE)
 COIL_API void coil_scope_cancel_at(struct coil_scope *s, const char *reason, const char *site);
 
-/* Asks softly: coil_cancel_requested becomes true inside, checkpoints go on working for grace_ns, then
- * s is cancelled. From a task of the same loop only. (trio #147) */
-#define coil_scope_request(s, grace_ns, reason) \
+/* Asks softly: coil_cancel_requested becomes true inside, checkpoints go on working for grace_ns,
+ * then s is cancelled. From a task of the same loop only. (trio #147) */
+#define coil_scope_request(s, grace_ns, reason)                                                    \
     coil_scope_request_at((s), (grace_ns), (reason), COIL_HERE)
 COIL_API void coil_scope_request_at(struct coil_scope *s, int64_t grace_ns, const char *reason,
                                     const char *site);
@@ -132,7 +132,8 @@ COIL_API int coil_cancel_requested(void);
  * cancelled. */
 COIL_API int64_t coil_effective_deadline(void);
 
-/* --- Time ---------------------------------------------------------------------------------------*/
+/* --- Time
+ * ---------------------------------------------------------------------------------------*/
 
 /* Now, in nanoseconds of CLOCK_MONOTONIC. Callable anywhere. */
 COIL_API int64_t coil_now(void);
