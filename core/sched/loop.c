@@ -142,7 +142,7 @@ static void run_ready(struct loop *loop)
     if (unlikely(loop->shuffle_state))
         shuffle(loop);
     loop->steps_left = loop->ready_count;
-    while (loop->steps_left) {
+    while (loop->steps_left || begin_turn_at_once(loop)) {
         struct coil_task *t = pop_ready(loop);
 
         coil__context_switch(&loop->context, &t->context);

@@ -46,14 +46,6 @@ static struct slab **slab_of(void *block, size_t block_size)
     return (struct slab **)((char *)block + block_size) - 1;
 }
 
-static size_t page_size(void)
-{
-    static const size_t smallest = 4096;
-    long size = sysconf(_SC_PAGESIZE);
-
-    return size > 0 ? (size_t)size : smallest;
-}
-
 static struct stack_pool *pool_of(struct stacks *all, unsigned int class)
 {
     assert(class >= STACK_CLASS_MIN);
@@ -63,7 +55,9 @@ static struct stack_pool *pool_of(struct stacks *all, unsigned int class)
 
 void coil__stacks_init(struct stacks *all)
 {
-    *all = (struct stacks){.no_guard_install = false};
+    long page_size = sysconf(_SC_PAGESIZE);
+
+    *all = (struct stacks){.page_size = page_size > 0 ? (size_t)page_size : 4096};
     for (size_t i = 0; i < STACK_CLASSES; i++) {
         list_init(&all->pools[i].warm);
         list_init(&all->pools[i].cold);
@@ -119,7 +113,7 @@ static struct slab *slab_map(struct stack_pool *pool, unsigned int class)
 
 static bool guard(struct stacks *all, char *base)
 {
-    size_t size = page_size();
+    size_t size = all->page_size;
 
     if (!all->no_guard_install) {
         if (madvise(base, size, MADV_GUARD_INSTALL) == 0)
@@ -188,18 +182,20 @@ void coil__stack_return(struct stacks *all, unsigned int class, void *block, siz
     pool->warm_count++;
 }
 
-void *coil__stack_bottom(unsigned int class, void *block, size_t block_size)
+void *coil__stack_bottom(const struct stacks *all, unsigned int class, void *block,
+                         size_t block_size)
 {
-    return (char *)block + block_size - (UINT64_C(1) << class) + page_size();
+    return (char *)block + block_size - (UINT64_C(1) << class) + all->page_size;
 }
 
 /* Drops all pages but the topmost. The guard survives. */
-static void drop_pages(unsigned int class, struct free_stack *f, size_t block_size)
+static void drop_pages(const struct stacks *all, unsigned int class, struct free_stack *f,
+                       size_t block_size)
 {
-    char *bottom = coil__stack_bottom(class, f, block_size);
+    char *bottom = coil__stack_bottom(all, class, f, block_size);
     char *top = (char *)f + block_size;
 
-    madvise(bottom, (size_t)(top - bottom) - page_size(), MADV_DONTNEED);
+    madvise(bottom, (size_t)(top - bottom) - all->page_size, MADV_DONTNEED);
 }
 
 static void slab_unmap(struct stack_pool *pool, struct slab *s, unsigned int class,
@@ -223,12 +219,12 @@ static void slab_unmap(struct stack_pool *pool, struct slab *s, unsigned int cla
 
 /* Gives back all of a stack but the page its links are in; that goes when its whole slab is cold.
  */
-static void chill(struct stack_pool *pool, struct free_stack *f, unsigned int class,
-                  size_t block_size)
+static void chill(struct stacks *all, struct stack_pool *pool, struct free_stack *f,
+                  unsigned int class, size_t block_size)
 {
     struct slab *s = *slab_of(f, block_size);
 
-    drop_pages(class, f, block_size);
+    drop_pages(all, class, f, block_size);
     list_push_back(&pool->cold, &f->link);
     if (++s->cold == s->count)
         slab_unmap(pool, s, class, block_size);
@@ -239,7 +235,7 @@ static size_t spare(const struct stack_pool *pool)
     return pool->warm_count > WARM_KEPT ? pool->warm_count - WARM_KEPT : 0;
 }
 
-static void trim(struct stack_pool *pool, unsigned int class, size_t block_size)
+static void trim(struct stacks *all, struct stack_pool *pool, unsigned int class, size_t block_size)
 {
     size_t idle = pool->warm_idle < spare(pool) ? pool->warm_idle : spare(pool);
     size_t count = (idle + 1) / 2;
@@ -249,7 +245,7 @@ static void trim(struct stack_pool *pool, unsigned int class, size_t block_size)
         struct list *oldest = list_pop_front(&pool->warm);
 
         pool->warm_count--;
-        chill(pool, container_of(oldest, struct free_stack, link), class, block_size);
+        chill(all, pool, container_of(oldest, struct free_stack, link), class, block_size);
     }
     pool->warm_idle = pool->warm_count;
 }
@@ -266,7 +262,7 @@ void coil__stacks_trim(struct stacks *all, size_t block_size)
 {
     for (unsigned int i = 0; i < STACK_CLASSES; i++)
         if (all->pools[i].mapped)
-            trim(&all->pools[i], i + STACK_CLASS_MIN, block_size);
+            trim(all, &all->pools[i], i + STACK_CLASS_MIN, block_size);
 }
 
 size_t coil__stacks_mapped(const struct stacks *all)

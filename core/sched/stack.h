@@ -29,6 +29,7 @@ struct stack_pool {
 
 struct stacks {
     struct stack_pool pools[STACK_CLASSES];
+    size_t page_size;
     bool no_guard_install; /* the kernel has no MADV_GUARD_INSTALL: use mprotect */
 };
 
@@ -42,7 +43,8 @@ void *coil__stack_lend(struct stacks *all, unsigned int class, size_t block_size
 void coil__stack_return(struct stacks *all, unsigned int class, void *block, size_t block_size);
 
 /* The lowest usable address of the stack that block is the top of. */
-void *coil__stack_bottom(unsigned int class, void *block, size_t block_size);
+void *coil__stack_bottom(const struct stacks *all, unsigned int class, void *block,
+                         size_t block_size);
 
 /* Is there anything that trimming would give back? */
 bool coil__stacks_trimmable(const struct stacks *all);
