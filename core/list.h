@@ -34,6 +34,14 @@ static inline void list_push_back(struct list *l, struct list *n)
     l->prev = n;
 }
 
+static inline void list_push_front(struct list *l, struct list *n)
+{
+    n->next = l->next;
+    n->prev = l;
+    l->next->prev = n;
+    l->next = n;
+}
+
 static inline void list_remove(struct list *n)
 {
     n->prev->next = n->next;

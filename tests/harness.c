@@ -133,30 +133,72 @@ _Noreturn void plain_test_skip(const char *why)
     _exit(77);
 }
 
-/* Each test in a process of its own, as Criterion has it. */
-int main(void)
+static const char *option(int argc, char **argv, const char *name)
 {
-    int number = 0;
+    size_t len = strlen(name);
+
+    for (int i = 1; i < argc; i++)
+        if (strncmp(argv[i], name, len) == 0)
+            return argv[i] + len;
+    return NULL;
+}
+
+static bool wanted(const struct plain_test *t, const char *filter)
+{
+    char name[256];
+
+    snprintf(name, sizeof(name), "%s/%s", t->suite, t->name);
+    return !filter || strcmp(filter, name) == 0;
+}
+
+static void list(const char *suite)
+{
+    if (suite)
+        printf("%s: tests\n", suite);
+    for (struct plain_test *t = all; t; t = t->next)
+        printf("├── %s\n", t->name);
+}
+
+/* In a process of its own, as Criterion has it. */
+static int run_apart(struct plain_test *t)
+{
+    int status = 0;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        t->body();
+        exit(0); /* TSan reports, and changes the code, at exit */
+    }
+    waitpid(pid, &status, 0);
+    return status;
+}
+
+/* Speaks as much of Criterion's language as tests/tally.py does: --list, --filter=SUITE/NAME,
+ * --tap=FILE. */
+int main(int argc, char **argv)
+{
+    const char *filter = option(argc, argv, "--filter=");
+    const char *tap = option(argc, argv, "--tap=");
+    FILE *report = tap ? fopen(tap, "w") : stdout;
     int failed = 0;
 
-    for (struct plain_test *t = all; t; t = t->next) {
-        int status = 0;
-        pid_t pid;
+    if (option(argc, argv, "--list")) {
+        list(all ? all->suite : NULL);
+        return 0;
+    }
+    for (struct plain_test *t = all; t && report; t = t->next) {
+        int status;
 
-        fflush(stdout);
-        pid = fork();
-        if (pid == 0) {
-            t->body();
-            exit(0); /* TSan reports, and changes the code, at exit */
-        }
-        waitpid(pid, &status, 0);
+        if (!wanted(t, filter))
+            continue;
+        fflush(report);
+        status = run_apart(t);
         if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
-            printf("ok %d - %s::%s # SKIP\n", ++number, t->suite, t->name);
+            fprintf(report, "ok - %s::%s # SKIP see its output\n", t->suite, t->name);
         else
-            printf("%s %d - %s::%s\n", status ? "not ok" : "ok", ++number, t->suite, t->name);
+            fprintf(report, "%s - %s::%s\n", status ? "not ok" : "ok", t->suite, t->name);
         failed += status && !(WIFEXITED(status) && WEXITSTATUS(status) == 77);
     }
-    printf("1..%d\n", number);
-    return failed != 0;
+    return failed || !report || fclose(report);
 }
 #endif

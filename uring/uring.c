@@ -379,7 +379,7 @@ static unsigned int reap(struct backend *b)
 
 static bool complete_over(struct backend *b)
 {
-    struct list *n = b->over.next;
+    struct list *n;
     bool any = !list_empty(&b->over);
 
     while ((n = list_pop_front(&b->over)))
@@ -393,10 +393,7 @@ static void submit_waiting(struct backend *b)
 
     while (unlikely((n = list_pop_front(&b->waiting)))) {
         if (!push(b, container_of(n, struct op, link))) {
-            n->next = b->waiting.next; /* back to the front */
-            n->prev = &b->waiting;
-            n->next->prev = n;
-            b->waiting.next = n;
+            list_push_front(&b->waiting, n);
             return;
         }
     }
@@ -413,7 +410,8 @@ static void uring_wait(struct backend *b, int64_t deadline_ns)
     if (unlikely(!b->wake_armed))
         arm_wake(b);
     reaped = reap(b);
-    any = any || reaped || b->ask_now || !list_empty(&b->waiting);
+    /* What found no room is no reason to sleep: the kernel may have made some. */
+    any = any || reaped || b->ask_now || !b->wake_armed || !list_empty(&b->waiting);
     if (!list_empty(&b->asked) && b->ask_again_at_ns < deadline_ns)
         deadline_ns = b->ask_again_at_ns;
 
