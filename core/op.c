@@ -184,11 +184,9 @@ ssize_t coil__op_run(struct op *op, int fd, bool writes)
         fire_timers(self->loop); /* we may succeed without a turn, and a deadline be past */
     if (unlikely(task_cancelled(self)))
         return -ECANCELED;
-    r = coil__descriptor_get(self->loop, fd, &d);
+    r = descriptor_get(self->loop, fd, &d);
     if (unlikely(r < 0))
         return r;
-    if (unlikely(d->closing))
-        return -EBADF;
     op->fd = fd;
     op->writes = writes;
     if (op->offset >= 0)
@@ -210,13 +208,10 @@ static int hold_descriptor(struct loop *loop, struct op *hold, int fd)
 
     if (fd < 0)
         return 0;
-    r = coil__descriptor_get(loop, fd, &d);
-    if (r < 0)
-        return r;
-    if (d->closing)
-        return -EBADF;
-    link_to(hold, d);
-    return 0;
+    r = descriptor_get(loop, fd, &d);
+    if (r >= 0)
+        link_to(hold, d);
+    return r;
 }
 
 static void release_descriptor(struct op *hold)

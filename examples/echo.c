@@ -53,31 +53,33 @@ struct connection {
     int fd;
 };
 
-/* Sends back what comes until the peer is done, and at most idle_ns of silence between two
- * messages. */
-static int echo(int fd, int64_t idle_ns)
+static int64_t idle_deadline(const struct config *c)
 {
+    return c->idle_ns == COIL_FOREVER ? COIL_FOREVER : coil_now() + c->idle_ns;
+}
+
+/* Sends back what comes until the peer is done. Each message moves the deadline. */
+static int echo(int fd, const struct config *config)
+{
+    struct coil_scope idle;
     char buf[16 * 1024];
     ssize_t n;
+    int rc;
 
-    for (;;) {
-        struct coil_scope idle;
-        int rc;
-
-        coil_timeout_begin(&idle, idle_ns == COIL_FOREVER ? idle_ns : coil_now() + idle_ns);
+    coil_timeout_begin(&idle, idle_deadline(config));
+    do {
         n = coil_recv(fd, buf, sizeof(buf), 0);
         rc = n > 0 ? coil_send_all(fd, buf, (size_t)n, 0, NULL) : (int)n;
-        rc = coil_scope_end(&idle, rc);
-        if (rc < 0 || n == 0)
-            return rc;
-    }
+        coil_scope_set_deadline(&idle, idle_deadline(config));
+    } while (n > 0 && rc == 0);
+    return coil_scope_end(&idle, rc);
 }
 
 static int serve(void *arg)
 {
     struct connection *c = arg;
     struct ledger *ledger = &c->server->config->ledger;
-    int rc = echo(c->fd, c->server->config->idle_ns);
+    int rc = echo(c->fd, c->server->config);
 
     (void)coil_close(c->fd);
     if (rc == -ETIME)

@@ -7,6 +7,7 @@
  * to nobody. */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -448,6 +449,7 @@ static int uring_open(struct backend **ret, const struct backend_config *config,
     struct backend *b = config->allocate(config->allocate_ctx, NULL, sizeof(*b));
     int r = -ENOMEM;
 
+    snprintf(why->text, sizeof(why->text), "io_uring: out of memory");
     if (!b)
         return r;
     memset(b, 0, sizeof(*b));
@@ -462,6 +464,7 @@ static int uring_open(struct backend **ret, const struct backend_config *config,
     b->wake_fd = eventfd(0, EFD_CLOEXEC);
     if (b->wake_fd < 0) {
         r = -errno;
+        snprintf(why->text, sizeof(why->text), "io_uring: eventfd: %s", strerror(errno));
         goto fail_eventfd;
     }
     r = coil__ring_open(&b->ring, config, why);

@@ -88,7 +88,7 @@ static void reset(struct loop *loop, struct descriptor *d, enum descriptor_kind 
     };
 }
 
-static int meet(struct loop *loop, int fd, struct descriptor **ret)
+int coil__descriptor_meet(struct loop *loop, int fd, struct descriptor **ret)
 {
     struct descriptor *d;
     int kind;
@@ -108,16 +108,6 @@ static int meet(struct loop *loop, int fd, struct descriptor **ret)
     return 0;
 }
 
-int coil__descriptor_get(struct loop *loop, int fd, struct descriptor **ret)
-{
-    struct descriptor *d = descriptor_peek(&loop->descriptors, fd);
-
-    if (unlikely(fd < 0 || !d || d->kind == FD_UNKNOWN))
-        return meet(loop, fd, ret);
-    *ret = d;
-    return 0;
-}
-
 void coil__descriptor_made(struct loop *loop, int fd, enum descriptor_kind kind)
 {
     struct descriptor *d = entry(loop, fd);
@@ -129,9 +119,9 @@ void coil__descriptor_made(struct loop *loop, int fd, enum descriptor_kind kind)
 /* Ends all that goes on with fd. 0, or -EBADF if that is under way already. */
 static int let_go(struct loop *loop, int fd)
 {
-    struct descriptor *d = fd < 0 ? NULL : descriptor_peek(&loop->descriptors, fd);
+    struct descriptor *d = descriptor_known(&loop->descriptors, fd);
 
-    if (!d || d->kind == FD_UNKNOWN)
+    if (!d)
         return 0;
     if (d->closing)
         return -EBADF;

@@ -48,8 +48,8 @@ struct descriptors {
 
 void coil__descriptors_close(struct loop *loop);
 
-/* The entry of fd, looked at and made ready for use if it is new here. -EBADF, -ENOMEM. */
-int coil__descriptor_get(struct loop *loop, int fd, struct descriptor **ret);
+/* Looks at a descriptor that is new here, and makes its entry. -EBADF, -ENOMEM. */
+int coil__descriptor_meet(struct loop *loop, int fd, struct descriptor **ret);
 
 /* Notes a descriptor that coil made itself, so that its first use need not look. */
 void coil__descriptor_made(struct loop *loop, int fd, enum descriptor_kind kind);
@@ -62,6 +62,14 @@ static inline struct descriptor *descriptor_peek(const struct descriptors *all, 
     if (chunk >= DESCRIPTOR_CHUNKS || !all->chunks[chunk])
         return NULL;
     return &all->chunks[chunk][(unsigned int)fd % DESCRIPTOR_CHUNK];
+}
+
+/* The entry of fd if it is known here. */
+static inline struct descriptor *descriptor_known(const struct descriptors *all, int fd)
+{
+    struct descriptor *d = descriptor_peek(all, fd);
+
+    return likely(d && d->kind != FD_UNKNOWN) ? d : NULL;
 }
 
 #endif

@@ -29,7 +29,7 @@ static bool is_socket(int fd)
     const struct coil_task *self = here_task();
     struct descriptor *d;
 
-    if (!self || coil__descriptor_get(self->loop, fd, &d) < 0)
+    if (!self || descriptor_get(self->loop, fd, &d) < 0)
         return false;
     return d->kind == FD_TCP || d->kind == FD_SOCKET;
 }

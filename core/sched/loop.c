@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "../choose.h"
-#include "../memory.h"
 #include "../thread/runtime.h"
 #include "group.h"
 
@@ -180,7 +179,7 @@ static int64_t trim(struct loop *loop)
  * here. */
 static void sleep_until_something(struct loop *loop)
 {
-    int64_t deadline_ns = coil__timers_soonest(&loop->timers);
+    int64_t deadline_ns = timers_soonest(&loop->timers);
     int64_t trim_at_ns = trim(loop);
 
     if (trim_at_ns < deadline_ns)
@@ -224,6 +223,16 @@ static void wait_for_posters(struct loop *loop)
 /* --- Its life -----------------------------------------------------------------------------------
  */
 
+static void *from_malloc(void *ctx, void *ptr, size_t size)
+{
+    (void)ctx;
+    if (!size) {
+        free(ptr);
+        return NULL;
+    }
+    return realloc(ptr, size);
+}
+
 static unsigned int class_of(size_t size)
 {
     unsigned int class = STACK_CLASS_MIN;
@@ -256,9 +265,8 @@ static int open_loop(struct loop *loop, const struct coil_loop_options *o)
     loop->ready_tail = &loop->ready_head;
     loop->stack_class = class_of(stack_size) + STACK_CLASS_SCALE;
     loop->shuffle_state = o->shuffle_seed;
-    r = coil__memory_open(loop, o);
-    if (r < 0)
-        return r;
+    loop->allocate = o->allocate ? o->allocate : from_malloc;
+    loop->allocate_ctx = o->allocate_ctx;
     config.allocate = loop->allocate;
     config.allocate_ctx = loop->allocate_ctx;
     coil__mailbox_init(&loop->mailbox);
@@ -266,7 +274,7 @@ static int open_loop(struct loop *loop, const struct coil_loop_options *o)
     r = coil__pool_init(&loop->pool,
                         o->blocking_threads ? o->blocking_threads : BLOCKING_THREADS_DEFAULT);
     if (r < 0)
-        goto fail_memory;
+        return r;
     r = coil__choose_backend(loop, o->backend, &config);
     if (r < 0)
         goto fail_pool;
@@ -278,8 +286,6 @@ static int open_loop(struct loop *loop, const struct coil_loop_options *o)
 
 fail_pool:
     coil__pool_close(loop);
-fail_memory:
-    coil__memory_close(loop);
     return r;
 }
 
@@ -296,7 +302,6 @@ static void close_loop(struct loop *loop)
     loop->ops->close(loop->backend);
     coil__descriptors_close(loop);
     coil__stacks_close(&loop->stacks);
-    coil__memory_close(loop);
 }
 
 void coil__main_ended(struct coil_task *t, int rc)
@@ -393,7 +398,7 @@ int coil_loop_stats(struct coil_stats *ret)
         .switches = loop->switches,
         .cancels = loop->cancels,
         .late_results = loop->late_results,
-        .next_deadline_ns = coil__timers_soonest(&loop->timers),
+        .next_deadline_ns = timers_soonest(&loop->timers),
     };
     return 0;
 }

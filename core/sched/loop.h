@@ -2,6 +2,8 @@
 #ifndef CORE_SCHED_LOOP_H
 #define CORE_SCHED_LOOP_H
 
+#include <errno.h>
+
 #include "../../include/coil/loop.h"
 #include "../backend.h"
 #include "../io/descriptor.h"
@@ -42,10 +44,6 @@ struct loop {
     void *(*allocate)(void *ctx, void *ptr, size_t size);
     void *allocate_ctx;
 
-    unsigned int arena; /* jemalloc's, if own_arena */
-    unsigned int arena_cache;
-    bool own_arena;
-
     struct runtime *runtime; /* NULL in a coil_run */
     unsigned int index;
 
@@ -82,11 +80,27 @@ void coil__switch_away(struct coil_task *self);
 /* Leaves an ended task's stack for the loop to take back. */
 _Noreturn void coil__switch_for_good(struct coil_task *self);
 
+/* The entry of fd, made if it is new here. -EBADF (also if it is being closed), -ENOMEM. */
+static inline int descriptor_get(struct loop *loop, int fd, struct descriptor **ret)
+{
+    struct descriptor *d = descriptor_known(&loop->descriptors, fd);
+
+    if (unlikely(!d))
+        return coil__descriptor_meet(loop, fd, ret);
+    *ret = d;
+    return unlikely(d->closing) ? -EBADF : 0;
+}
+
 /* Fires what is due. */
 static inline void fire_timers(struct loop *loop)
 {
-    if (loop->timers.count)
-        coil__timers_fire(&loop->timers, loop->ops->now(loop->backend));
+    int64_t now_ns;
+
+    if (!loop->timers.count)
+        return;
+    now_ns = loop->ops->now(loop->backend);
+    if (now_ns >= timers_soonest(&loop->timers))
+        coil__timers_fire(&loop->timers, now_ns);
 }
 
 /* From any thread: has m delivered by the loop. */

@@ -73,23 +73,40 @@ static void disarm(struct scope *s)
         coil__timer_remove(&s->loop->timers, &s->timer);
 }
 
+static int64_t due_ns(const struct scope *s)
+{
+    return s->deadline_ns < s->grace_end_ns ? s->deadline_ns : s->grace_end_ns;
+}
+
+static void timer_fired(struct timer *t);
+
+/* A timer that is armed already is not moved back: most deadlines are moved later, over and over,
+ * and that then touches nothing but the scope. It is armed again when it fires too soon. */
+static void arm(struct scope *s)
+{
+    int64_t at_ns = due_ns(s);
+
+    if (timer_armed(&s->timer)) {
+        if (at_ns >= s->timer.deadline_ns)
+            return;
+        disarm(s);
+    }
+    if (at_ns == COIL_FOREVER || s->asked & ASK_STOP)
+        return;
+    s->timer.fire = timer_fired;
+    coil__timer_add(&s->loop->timers, &s->timer, at_ns > 0 ? at_ns : 0);
+}
+
 static void timer_fired(struct timer *t)
 {
     struct scope *s = container_of(t, struct scope, timer);
 
-    if (t->deadline_ns >= s->deadline_ns)
+    if (due_ns(s) > t->deadline_ns)
+        arm(s);
+    else if (due_ns(s) == s->deadline_ns)
         coil__scope_cancel(s, COIL_CAUSE_DEADLINE, NULL, NULL, NULL);
     else /* the end of the grace; the request said why */
         coil__scope_cancel(s, COIL_CAUSE_EXPLICIT, s->reason, s->canceller, s->cancel_site);
-}
-
-static void arm(struct scope *s, int64_t deadline_ns)
-{
-    disarm(s);
-    if (s->asked & ASK_STOP || deadline_ns == COIL_FOREVER)
-        return;
-    s->timer.fire = timer_fired;
-    coil__timer_add(&s->loop->timers, &s->timer, deadline_ns > 0 ? deadline_ns : 0);
 }
 
 void coil__scope_cancel(struct scope *s, enum coil_cause cause, const char *reason,
@@ -134,13 +151,14 @@ void coil__scope_begin(struct scope *s, struct scope *parent, struct coil_task *
     s->task = task;
     s->loop = loop;
     s->deadline_ns = deadline_ns;
+    s->grace_end_ns = COIL_FOREVER;
     s->site = site;
     s->state = SCOPE_ACTIVE;
     list_init(&s->children);
     if (parent)
         list_push_back(&parent->children, &s->siblings);
     s->seen = sees(s);
-    arm(s, deadline_ns);
+    arm(s);
 }
 
 int coil__scope_end(struct scope *s, int rc)
@@ -243,9 +261,11 @@ int coil_scope_end_at(struct coil_scope *public, int rc, const char *site)
 static void cancel_arrived(struct mail *m)
 {
     struct scope *s = container_of(m, struct scope, mail);
+    const char *reason = s->mail_reason;
+    const char *site = s->mail_site;
 
     __atomic_store_n(&m->deliver, NULL, __ATOMIC_RELEASE);
-    coil__scope_cancel(s, COIL_CAUSE_EXPLICIT, s->reason, NULL, s->cancel_site);
+    coil__scope_cancel(s, COIL_CAUSE_EXPLICIT, reason, NULL, site);
 }
 
 void coil_scope_cancel_at(struct coil_scope *public, const char *reason, const char *site)
@@ -257,8 +277,8 @@ void coil_scope_cancel_at(struct coil_scope *public, const char *reason, const c
         /* At most one message a scope: whoever is second wants the same. */
         if (__atomic_exchange_n(&s->mail.deliver, cancel_arrived, __ATOMIC_ACQ_REL))
             return;
-        s->reason = reason;
-        s->cancel_site = site;
+        s->mail_reason = reason;
+        s->mail_site = site;
         coil__loop_post(s->loop, &s->mail);
         return;
     }
@@ -270,7 +290,6 @@ void coil_scope_request_at(struct coil_scope *public, int64_t grace_ns, const ch
 {
     struct scope *s = scope_of(public);
     const struct coil_task *self = here_task();
-    int64_t end_ns = COIL_FOREVER;
 
     if (s->asked || s->state != SCOPE_ACTIVE)
         return;
@@ -279,9 +298,8 @@ void coil_scope_request_at(struct coil_scope *public, int64_t grace_ns, const ch
     s->canceller = self ? self->name : NULL;
     s->cancel_site = site;
     if (grace_ns != COIL_FOREVER)
-        end_ns = coil__deadline_after(grace_ns);
-    if (end_ns < s->deadline_ns)
-        arm(s, end_ns);
+        s->grace_end_ns = coil__deadline_after(grace_ns);
+    arm(s);
     update(s);
 }
 
@@ -292,9 +310,7 @@ void coil_scope_set_deadline(struct coil_scope *public, int64_t deadline_ns)
     if (s->state != SCOPE_ACTIVE || s->asked & ASK_STOP)
         return;
     s->deadline_ns = deadline_ns;
-    /* A grace that runs already is not prolonged. */
-    if (!(s->asked & ASK_FINISH) || !timer_armed(&s->timer) || deadline_ns < s->timer.deadline_ns)
-        arm(s, deadline_ns);
+    arm(s);
 }
 
 int64_t coil_scope_deadline(const struct coil_scope *s)

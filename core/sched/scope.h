@@ -28,9 +28,10 @@ struct scope {
     struct list children;
     struct coil_task *task; /* who began it; NULL at the root */
     struct loop *loop;      /* NULL until begun */
-    struct timer timer;     /* for deadline_ns, or for the end of the grace if that is sooner */
+    struct timer timer;     /* for the sooner of the two below, or before, and then armed again */
     int64_t deadline_ns;
-    const char *site; /* of the begin */
+    int64_t grace_end_ns; /* COIL_FOREVER unless requested */
+    const char *site;     /* of the begin */
 
     uint32_t state; /* enum scope_state */
     uint8_t asked;  /* of this scope: ASK_ bits */
@@ -44,7 +45,9 @@ struct scope {
     const char *canceller; /* a task's name */
     const char *cancel_site;
 
-    struct mail mail; /* a cancel from another thread, on its way */
+    struct mail mail; /* a cancel from another thread, on its way, with what it has to say */
+    const char *mail_reason;
+    const char *mail_site;
 };
 
 static inline struct scope *scope_of(const struct coil_scope *s)

@@ -22,6 +22,8 @@
 #define VALGRIND_STACK_DEREGISTER(id)       ((void)(id))
 #endif
 
+#define COLORS          16 /* together less than what a page leaves beside a block and a few frames */
+#define COLOR_SIZE      128
 #define SLAB_STACKS_MIN 16
 #define SLAB_STACKS_MAX 1024
 #define WARM_KEPT       64   /* free stacks that keep their pages for ever */
@@ -29,7 +31,8 @@
 
 struct slab {
     struct slab *next;
-    char *base;
+    char *mapping;
+    char *base;                  /* within, aligned to the size of a stack */
     size_t count;                /* stacks it has room for */
     size_t carved;               /* of these, given out at least once */
     size_t cold;                 /* of these, on the cold list */
@@ -53,6 +56,13 @@ static struct stack_pool *pool_of(struct stacks *all, unsigned int class)
     return &all->pools[class - STACK_CLASS_MIN];
 }
 
+/* With room to align the first stack to its size, so that any address in a stack leads to its base.
+ */
+static size_t mapping_size(size_t count, unsigned int class)
+{
+    return (count + 1) << class;
+}
+
 void coil__stacks_init(struct stacks *all)
 {
     long page_size = sysconf(_SC_PAGESIZE);
@@ -74,12 +84,20 @@ void coil__stacks_close(struct stacks *all)
 
             for (size_t k = 0; k < s->carved; k++)
                 VALGRIND_STACK_DEREGISTER(s->valgrind_ids[k]);
-            munmap(s->base, s->count << (i + STACK_CLASS_MIN));
+            munmap(s->mapping, mapping_size(s->count, i + STACK_CLASS_MIN));
             free(s);
             s = next;
         }
     }
     coil__stacks_init(all);
+}
+
+/* Where the block of a slab's ith stack begins. Not all at the top exactly: parked tasks would lie
+ * at one and the same offset from a multiple of the page, and compete for a few lines of the cache.
+ */
+static void *block_of(const struct slab *s, size_t i, unsigned int class, size_t block_size)
+{
+    return s->base + ((i + 1) << class) - block_size - i % COLORS * COLOR_SIZE;
 }
 
 static struct slab *slab_map(struct stack_pool *pool, unsigned int class)
@@ -95,14 +113,15 @@ static struct slab *slab_map(struct stack_pool *pool, unsigned int class)
     s = malloc(sizeof(*s) + count * sizeof(s->valgrind_ids[0]));
     if (!s)
         return NULL;
-    s->base = mmap(NULL, count << class, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-    if (s->base == MAP_FAILED) {
+    s->mapping = mmap(NULL, mapping_size(count, class), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+    if (s->mapping == MAP_FAILED) {
         free(s);
         return NULL;
     }
+    s->base = (char *)(((uintptr_t)s->mapping + (UINT64_C(1) << class) - 1) >> class << class);
     /* A huge page under a parked task would be 2 MiB for what needs 4 KiB. */
-    madvise(s->base, count << class, MADV_NOHUGEPAGE);
+    madvise(s->mapping, mapping_size(count, class), MADV_NOHUGEPAGE);
     s->count = count;
     s->carved = 0;
     s->cold = 0;
@@ -140,11 +159,11 @@ static void *carve(struct stacks *all, unsigned int class, size_t block_size)
     base = s->base + (s->carved << class);
     if (!guard(all, base))
         return NULL;
+    block = block_of(s, s->carved, class, block_size);
+    *slab_of(block, block_size) = s;
     s->valgrind_ids[s->carved] = VALGRIND_STACK_REGISTER(base, base + (UINT64_C(1) << class));
     s->carved++;
     pool->mapped++;
-    block = base + (UINT64_C(1) << class) - block_size;
-    *slab_of(block, block_size) = s;
     return block;
 }
 
@@ -182,18 +201,21 @@ void coil__stack_return(struct stacks *all, unsigned int class, void *block, siz
     pool->warm_count++;
 }
 
-void *coil__stack_bottom(const struct stacks *all, unsigned int class, void *block,
-                         size_t block_size)
+static char *base_of(const void *block, unsigned int class)
 {
-    return (char *)block + block_size - (UINT64_C(1) << class) + all->page_size;
+    return (char *)((uintptr_t)block >> class << class);
+}
+
+void *coil__stack_bottom(const struct stacks *all, unsigned int class, void *block)
+{
+    return base_of(block, class) + all->page_size;
 }
 
 /* Drops all pages but the topmost. The guard survives. */
-static void drop_pages(const struct stacks *all, unsigned int class, struct free_stack *f,
-                       size_t block_size)
+static void drop_pages(const struct stacks *all, unsigned int class, struct free_stack *f)
 {
-    char *bottom = coil__stack_bottom(all, class, f, block_size);
-    char *top = (char *)f + block_size;
+    char *bottom = coil__stack_bottom(all, class, f);
+    char *top = base_of(f, class) + (UINT64_C(1) << class);
 
     madvise(bottom, (size_t)(top - bottom) - all->page_size, MADV_DONTNEED);
 }
@@ -204,16 +226,16 @@ static void slab_unmap(struct stack_pool *pool, struct slab *s, unsigned int cla
     struct slab **p = &pool->slabs;
 
     for (size_t i = 0; i < s->carved; i++) {
-        char *top = s->base + ((i + 1) << class);
+        struct free_stack *f = block_of(s, i, class, block_size);
 
         VALGRIND_STACK_DEREGISTER(s->valgrind_ids[i]);
-        list_remove(&((struct free_stack *)(top - block_size))->link);
+        list_remove(&f->link);
     }
     while (*p != s)
         p = &(*p)->next;
     *p = s->next;
     pool->mapped -= s->carved;
-    munmap(s->base, s->count << class);
+    munmap(s->mapping, mapping_size(s->count, class));
     free(s);
 }
 
@@ -224,7 +246,7 @@ static void chill(struct stacks *all, struct stack_pool *pool, struct free_stack
 {
     struct slab *s = *slab_of(f, block_size);
 
-    drop_pages(all, class, f, block_size);
+    drop_pages(all, class, f);
     list_push_back(&pool->cold, &f->link);
     if (++s->cold == s->count)
         slab_unmap(pool, s, class, block_size);

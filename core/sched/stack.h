@@ -43,8 +43,7 @@ void *coil__stack_lend(struct stacks *all, unsigned int class, size_t block_size
 void coil__stack_return(struct stacks *all, unsigned int class, void *block, size_t block_size);
 
 /* The lowest usable address of the stack that block is the top of. */
-void *coil__stack_bottom(const struct stacks *all, unsigned int class, void *block,
-                         size_t block_size);
+void *coil__stack_bottom(const struct stacks *all, unsigned int class, void *block);
 
 /* Is there anything that trimming would give back? */
 bool coil__stacks_trimmable(const struct stacks *all);

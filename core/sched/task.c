@@ -71,8 +71,8 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
     coil__scope_prepare(&t->own);
     coil__scope_begin(&t->own, parent, t, loop, COIL_FOREVER, site);
     t->scope = &t->own;
-    coil__context_make(&t->context, coil__stack_bottom(&loop->stacks, stack_class, t, block_size),
-                       t, task_main, t);
+    coil__context_make(&t->context, coil__stack_bottom(&loop->stacks, stack_class, t), t, task_main,
+                       t);
     loop->living++;
     coil__ready(loop, t);
     return t;

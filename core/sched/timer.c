@@ -110,15 +110,3 @@ void coil__timers_fire(struct timers *all, int64_t now_ns)
     if (now_ns > all->base_ns)
         all->base_ns = now_ns;
 }
-
-int64_t coil__timers_soonest(const struct timers *all)
-{
-    unsigned int level;
-    unsigned int slot;
-
-    if (!all->levels)
-        return INT64_MAX;
-    level = (unsigned int)__builtin_ctz(all->levels);
-    slot = (unsigned int)__builtin_ctzll(all->used[level]);
-    return all->slots[level][slot].soonest_ns;
-}

@@ -41,7 +41,17 @@ void coil__timer_remove(struct timers *all, struct timer *t);
 void coil__timers_fire(struct timers *all, int64_t now_ns);
 
 /* No timer is due before this. INT64_MAX: there is none. */
-int64_t coil__timers_soonest(const struct timers *all);
+static inline int64_t timers_soonest(const struct timers *all)
+{
+    unsigned int level;
+    unsigned int slot;
+
+    if (!all->levels)
+        return INT64_MAX;
+    level = (unsigned int)__builtin_ctz(all->levels);
+    slot = (unsigned int)__builtin_ctzll(all->used[level]);
+    return all->slots[level][slot].soonest_ns;
+}
 
 static inline bool timer_armed(const struct timer *t)
 {

@@ -29,7 +29,7 @@ struct coil_loop_options {
 
     uint64_t shuffle_seed; /* for tests: not 0 runs ready tasks in an order drawn from the seed */
 
-    /* Where memory comes from, if not malloc (or this loop's own jemalloc arena): as realloc, size
+    /* Where memory comes from, if not malloc: as realloc, size
      * 0 frees and returns NULL. Called on the loop's thread only. Stacks do not come from here. */
     void *(*allocate)(void *ctx, void *ptr, size_t size);
     void *allocate_ctx;
