@@ -43,6 +43,7 @@ enum op_kind {
     OP_ACCEPT,  /* ptr: sockaddr or NULL, addrlen */
     OP_CONNECT, /* ptr: sockaddr, len: its length */
     OP_POLL,    /* flags: POLLIN or POLLOUT */
+    OP_PAUSE,   /* wait a while: for what cannot be waited for */
     OP_CALL,    /* call: for the blocking pool only */
 };
 
@@ -55,6 +56,7 @@ enum op_state {
 enum op_route {
     ROUTE_BACKEND,
     ROUTE_POOL,
+    ROUTE_TIMER,
 };
 
 /* One I/O request. It lives on the stack of the task that waits for it, which does not return
@@ -86,6 +88,12 @@ struct op {
     uint32_t sq_position;
     uint8_t phase;
 };
+
+/* Receives what comes beside the stream, of which readiness to read says nothing. */
+static inline bool op_is_out_of_band(const struct op *op)
+{
+    return (op->kind == OP_RECV || op->kind == OP_RECVMSG) && op->flags & (MSG_OOB | MSG_ERRQUEUE);
+}
 
 struct backend_config {
     struct descriptors *descriptors;

@@ -7,6 +7,9 @@
 
 #include "sched/loop.h"
 
+#define PAUSE_NS      COIL_MILLISECOND /* the first; then twice as long, up to: */
+#define PAUSE_MOST_NS (16 * COIL_MILLISECOND)
+
 void coil__op_complete(struct op *op, ssize_t result)
 {
     struct loop *loop = op->task->loop;
@@ -21,14 +24,45 @@ void coil__op_complete(struct op *op, ssize_t result)
     coil__unpark(op->task, 0);
 }
 
+/* An operation that is only a wait, for what no readiness tells of. */
+struct pause {
+    struct op op;
+    struct timer timer;
+};
+
+static void pause_over(struct timer *t)
+{
+    coil__op_complete(&container_of(t, struct pause, timer)->op, 0);
+}
+
+static void pause_begin(struct loop *loop, struct op *op)
+{
+    struct pause *p = container_of(op, struct pause, op);
+
+    p->timer.fire = pause_over;
+    coil__timer_add(&loop->timers, &p->timer, coil__deadline_after(op->offset));
+}
+
+static bool pause_cancel(struct loop *loop, struct op *op)
+{
+    coil__timer_remove(&loop->timers, &container_of(op, struct pause, op)->timer);
+    return true;
+}
+
 /* Cancels op on the way it went. True: it is over, and nobody will complete it. */
 static bool ask(struct loop *loop, struct op *op)
 {
     if (!op->asked)
         loop->cancels++;
     op->asked = true;
-    if (op->route == ROUTE_POOL)
+    switch ((enum op_route)op->route) {
+    case ROUTE_POOL:
         return coil__pool_cancel(loop, op);
+    case ROUTE_TIMER:
+        return pause_cancel(loop, op);
+    case ROUTE_BACKEND:
+        break;
+    }
     loop->ops->cancel(loop->backend, op);
     return false;
 }
@@ -47,11 +81,27 @@ static enum coil_abort hurry(void *ctx)
 }
 
 static const char *const kind_names[] = {
-    [OP_READ] = "read",       [OP_WRITE] = "write",     [OP_READV] = "readv",
-    [OP_WRITEV] = "writev",   [OP_RECV] = "recv",       [OP_SEND] = "send",
-    [OP_RECVMSG] = "recvmsg", [OP_SENDMSG] = "sendmsg", [OP_ACCEPT] = "accept",
-    [OP_CONNECT] = "connect", [OP_POLL] = "poll",       [OP_CALL] = "blocking call",
+    [OP_READ] = "read",          [OP_WRITE] = "write",     [OP_READV] = "readv",
+    [OP_WRITEV] = "writev",      [OP_RECV] = "recv",       [OP_SEND] = "send",
+    [OP_RECVMSG] = "recvmsg",    [OP_SENDMSG] = "sendmsg", [OP_ACCEPT] = "accept",
+    [OP_CONNECT] = "connect",    [OP_POLL] = "poll",       [OP_PAUSE] = "room at the peer",
+    [OP_CALL] = "blocking call",
 };
+
+static int submit(struct loop *loop, struct op *op)
+{
+    switch ((enum op_route)op->route) {
+    case ROUTE_POOL:
+        return coil__pool_submit(loop, op);
+    case ROUTE_TIMER:
+        pause_begin(loop, op);
+        return 0;
+    case ROUTE_BACKEND:
+        break;
+    }
+    loop->ops->submit(loop->backend, op);
+    return 0;
+}
 
 /* Hands op over and parks until it is done.
  *
@@ -69,15 +119,11 @@ static ssize_t submit_and_wait(struct coil_task *self, struct op *op)
     op->task = self;
     op->state = OP_PENDING;
     loop->operations++;
-    if (op->route == ROUTE_POOL) {
-        r = coil__pool_submit(loop, op);
-        if (r < 0) {
-            loop->operations--;
-            op->state = OP_DONE;
-            return r;
-        }
-    } else {
-        loop->ops->submit(loop->backend, op);
+    r = submit(loop, op);
+    if (r < 0) {
+        loop->operations--;
+        op->state = OP_DONE;
+        return r;
     }
     (void)coil__park(self, hurry, op, kind_names[op->kind]);
     assert(op->state == OP_DONE);
@@ -109,23 +155,43 @@ static void unlink_from(struct op *op, struct descriptor *d)
     }
 }
 
-/* A pipe without a reader raises SIGPIPE in whoever writes, and io_uring cannot be told not to. So
- * we write ourselves, with the signal blocked, and leave to the ring only the waiting. */
-static ssize_t write_pipe(struct coil_task *self, struct op *op)
+/* Does op ourselves, again and again, and waits in between, by wait. The descriptor cannot be
+ * closed under us meanwhile: wait is on its list throughout. */
+static ssize_t attempt(struct coil_task *self, struct op *op, struct op *wait)
 {
+    struct descriptor *d = op->descriptor;
     ssize_t r;
 
-    task_charge(self);
-    while ((r = coil__op_perform(op)) == -EAGAIN) {
-        struct op room = {.kind = OP_POLL, .flags = POLLOUT, .fd = op->fd};
-
-        link_to(&room, op->descriptor);
-        r = submit_and_wait(self, &room);
-        unlink_from(&room, op->descriptor);
+    wait->fd = op->fd;
+    link_to(wait, d);
+    while ((r = coil__op_perform(op)) == -EAGAIN || r == -EINPROGRESS) {
+        wait->state = OP_IDLE;
+        r = submit_and_wait(self, wait);
+        if (r >= 0 && d->closing)
+            r = -EBADF;
         if (r < 0)
             break;
+        wait->offset *= wait->offset < PAUSE_MOST_NS ? 2 : 1;
     }
+    unlink_from(wait, d);
     return r;
+}
+
+/* A pipe without a reader raises SIGPIPE in whoever writes, and io_uring cannot be told not to. So
+ * we write ourselves, with the signal blocked, and leave to the ring only the waiting. */
+static bool is_for_us(const struct op *op, const struct descriptor *d, bool readiness)
+{
+    return d->kind == FD_PIPE && (op->kind == OP_WRITE || op->kind == OP_WRITEV) && !readiness;
+}
+
+/* A Unix socket cannot wait for room at its peer: when the backlog is full, connecting says EAGAIN
+ * and no edge will come; when the queue is, poll says writable (and io_uring, asked to wait, sends
+ * an empty datagram: seen on 6.18). All one can do is ask again. */
+static bool is_for_pauses(const struct op *op, const struct descriptor *d)
+{
+    if (op->kind == OP_CONNECT)
+        return d->kind != FD_TCP && ((const struct sockaddr *)op->ptr)->sa_family == AF_UNIX;
+    return d->kind == FD_UNIX_DATAGRAM && (op->kind == OP_SEND || op->kind == OP_SENDMSG);
 }
 
 static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *d)
@@ -134,21 +200,34 @@ static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *
     ssize_t r;
 
     op->descriptor = d;
-    if (ops->readiness && d->kind == FD_FILE)
-        op->route = ROUTE_POOL;
-    else if (ops->readiness && d->ready & (op->writes ? SIDE_WRITE : SIDE_READ)) {
-        r = coil__op_perform(op);
-        if (r != -EAGAIN) {
-            task_charge(self);
-            return r;
-        }
+    if (unlikely(is_for_pauses(op, d))) {
+        struct pause p = {.op = {.kind = OP_PAUSE, .route = ROUTE_TIMER, .offset = PAUSE_NS}};
+
+        return attempt(self, op, &p.op);
     }
-    if (d->kind == FD_PIPE && (op->kind == OP_WRITE || op->kind == OP_WRITEV) && !ops->readiness)
-        return write_pipe(self, op);
+    if (unlikely(is_for_us(op, d, ops->readiness))) {
+        struct op room = {.kind = OP_POLL, .flags = POLLOUT};
+
+        return attempt(self, op, &room);
+    }
+    if (ops->readiness && d->kind == FD_FILE) {
+        op->route = ROUTE_POOL;
+    } else if (ops->readiness &&
+               (d->ready & (op->writes ? SIDE_WRITE : SIDE_READ) || op_is_out_of_band(op))) {
+        r = coil__op_perform(op);
+        if (r != -EAGAIN)
+            return r;
+    }
     link_to(op, d);
     r = submit_and_wait(self, op);
     unlink_from(op, d);
     return r;
+}
+
+/* Reading no bytes waits for none; of messages, one is taken and cut. */
+static bool reads_nothing(const struct op *op, const struct descriptor *d)
+{
+    return !op->len && (op->kind == OP_READ || (op->kind == OP_RECV && d->kind < FD_DATAGRAM));
 }
 
 static struct coil_task *self_or_die(void)
@@ -183,7 +262,7 @@ ssize_t coil__op_run(struct op *op, int fd, bool writes)
     if (self->loop->ops->readiness)
         fire_timers(self->loop); /* we may succeed without a turn, and a deadline be past */
     if (unlikely(task_cancelled(self)))
-        return -ECANCELED;
+        return task_refuse(self);
     r = descriptor_get(self->loop, fd, &d);
     if (unlikely(r < 0))
         return r;
@@ -194,10 +273,31 @@ ssize_t coil__op_run(struct op *op, int fd, bool writes)
 
     if (unlikely(d->busy & side))
         return -EBUSY;
-    d->busy |= side;
-    r = run_on(self, op, d);
-    d->busy &= (uint8_t)~side;
+    if (unlikely(!writes && (d->late_error || reads_nothing(op, d)))) {
+        r = d->late_error;
+        d->late_error = 0;
+    } else {
+        d->busy |= side;
+        r = run_on(self, op, d);
+        d->busy &= (uint8_t)~side;
+    }
+    task_charge(self); /* last: when we are back, d may be another's */
     return r;
+}
+
+uint32_t coil__op_generation(int fd)
+{
+    struct descriptor *d;
+
+    return here_task() && descriptor_get(coil__here.loop, fd, &d) >= 0 ? d->generation : 0;
+}
+
+void coil__op_late_error(int fd, int error)
+{
+    struct descriptor *d = descriptor_known(&coil__here.loop->descriptors, fd);
+
+    if (d)
+        d->late_error = error;
 }
 
 /* Keeps fd from being closed until released: hold is on its list, though nothing goes on. */
@@ -230,7 +330,7 @@ ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd)
     op->route = ROUTE_POOL;
     op->fd = fd;
     if (task_cancelled(self))
-        return -ECANCELED;
+        return task_refuse(self);
     r = hold_descriptor(self->loop, op, fd);
     if (r < 0)
         return r;

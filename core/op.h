@@ -10,6 +10,12 @@ struct loop;
  * arguments. -EBADF, -EBUSY, -ENOMEM, -ECANCELED before it starts; see coil/io.h. */
 ssize_t coil__op_run(struct op *op, int fd, bool writes);
 
+/* Which use of its number fd is in; changes when it is closed here. */
+uint32_t coil__op_generation(int fd);
+
+/* Remembers what ended a receive that had bytes to deliver, for the next one. */
+void coil__op_late_error(int fd, int error);
+
 /* Runs op->call in the blocking pool. The descriptors it uses (< 0: none) are not closed under it.
  */
 ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd);

@@ -104,7 +104,7 @@ static bool complete_over(struct backend *b)
 
 static bool side_ready(const struct op *op)
 {
-    return op->descriptor->ready & (op->writes ? SIDE_WRITE : SIDE_READ);
+    return op->descriptor->ready & (op->writes ? SIDE_WRITE : SIDE_READ) || op_is_out_of_band(op);
 }
 
 static void edge(struct backend *b, const struct epoll_event *e)

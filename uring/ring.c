@@ -1,6 +1,12 @@
 /* ring.c - setup with its ladder of flags and sizes, the self-test, and io_uring_enter. */
 #include "ring.h"
 
+#include "../core/sched/context.h"
+
+#ifdef CONTEXT_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -34,6 +40,17 @@ static const uint8_t opcodes_needed[] = {
     IORING_OP_ASYNC_CANCEL,
 };
 
+/* liburing maps and unmaps with system calls that TSan does not see: without a word it takes the
+ * memory of a new ring for that of an old one, of another thread, at the same address. */
+#ifdef CONTEXT_TSAN
+static char rings_follow_each_other;
+#define TSAN_RING_OPENED() __tsan_acquire(&rings_follow_each_other)
+#define TSAN_RING_CLOSES() __tsan_release(&rings_follow_each_other)
+#else
+#define TSAN_RING_OPENED() ((void)0)
+#define TSAN_RING_CLOSES() ((void)0)
+#endif
+
 static void say(struct backend_reason *why, const char *words)
 {
     snprintf(why->text, sizeof(why->text), "%s", words);
@@ -50,6 +67,7 @@ static int open_with(struct ring *r, unsigned int sq, unsigned int cq)
         };
 
         result = io_uring_queue_init_params(sq, &r->uring, &p);
+        TSAN_RING_OPENED();
         r->setup = p.flags;
     }
     return result;
@@ -172,7 +190,7 @@ int coil__ring_open(struct ring *r, const struct backend_config *config, struct 
     if (result >= 0)
         result = self_test(r, why);
     if (result < 0) {
-        io_uring_queue_exit(&r->uring);
+        coil__ring_close(r);
         return result;
     }
 
@@ -194,6 +212,7 @@ int coil__ring_open(struct ring *r, const struct backend_config *config, struct 
 
 void coil__ring_close(struct ring *r)
 {
+    TSAN_RING_CLOSES();
     io_uring_queue_exit(&r->uring);
 }
 

@@ -138,7 +138,7 @@ static void prepare(struct io_uring_sqe *sqe, const struct op *op)
         break;
     case OP_RECV:
         io_uring_prep_recv(sqe, op->fd, op->ptr, op->len, flags);
-        if (op->descriptor->drained && !(flags & (MSG_OOB | MSG_ERRQUEUE)))
+        if (op->descriptor->drained && !op_is_out_of_band(op))
             sqe->ioprio |= IORING_RECVSEND_POLL_FIRST; /* trying would be in vain */
         break;
     case OP_SEND:
@@ -159,7 +159,8 @@ static void prepare(struct io_uring_sqe *sqe, const struct op *op)
     case OP_POLL:
         io_uring_prep_poll_add(sqe, op->fd, op->flags);
         break;
-    case OP_CALL: /* goes to the pool */
+    case OP_PAUSE: /* the core's */
+    case OP_CALL:  /* the pool's */
         assert(false);
         io_uring_prep_nop(sqe);
         break;

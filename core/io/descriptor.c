@@ -36,14 +36,23 @@ static struct descriptor *entry(struct loop *loop, int fd)
     return descriptor_peek(all, fd);
 }
 
+static int socket_option(int fd, int name)
+{
+    int value = 0;
+    socklen_t len = sizeof(value);
+
+    return getsockopt(fd, SOL_SOCKET, name, &value, &len) < 0 ? -1 : value;
+}
+
 static enum descriptor_kind kind_of_socket(int fd)
 {
-    int protocol = 0;
-    socklen_t len = sizeof(protocol);
+    int type = socket_option(fd, SO_TYPE);
 
-    if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 && protocol == IPPROTO_TCP)
-        return FD_TCP;
-    return FD_SOCKET;
+    if (type == SOCK_STREAM)
+        return socket_option(fd, SO_PROTOCOL) == IPPROTO_TCP ? FD_TCP : FD_STREAM;
+    if (type == SOCK_DGRAM && socket_option(fd, SO_DOMAIN) == AF_UNIX)
+        return FD_UNIX_DATAGRAM;
+    return FD_DATAGRAM;
 }
 
 /* Finds out what fd is. < 0: -EBADF. */

@@ -10,12 +10,14 @@ struct op;
 struct coil_task;
 
 enum descriptor_kind {
-    FD_UNKNOWN, /* not used here yet */
-    FD_TCP,     /* a short read or write says: empty, or full */
-    FD_SOCKET,  /* any other socket */
-    FD_PIPE,    /* writing may raise SIGPIPE */
-    FD_OTHER,   /* can be waited for: terminals, eventfds and the like */
-    FD_FILE,    /* always ready, and blocks all the same */
+    FD_UNKNOWN,       /* not used here yet */
+    FD_TCP,           /* a short read or write says: empty, or full */
+    FD_STREAM,        /* any other socket of bytes */
+    FD_DATAGRAM,      /* a socket of messages */
+    FD_UNIX_DATAGRAM, /* the same; a full queue at the peer cannot be waited for */
+    FD_PIPE,          /* writing may raise SIGPIPE */
+    FD_OTHER,         /* can be waited for: terminals, eventfds and the like */
+    FD_FILE,          /* always ready, and blocks all the same */
 };
 
 enum {
@@ -34,7 +36,8 @@ struct descriptor {
         sticky; /* SIDE_ bits: stays ready (hang-up, urgent data): a short count proves nothing */
     bool registered; /* with the readiness backend */
     bool closing;
-    bool drained; /* io_uring said of the last receive that it took all there was */
+    int late_error; /* ended a receive that had bytes to deliver: the next one says it */
+    bool drained;   /* io_uring said of the last receive that it took all there was */
 };
 
 #define DESCRIPTOR_CHUNK  1024
@@ -70,6 +73,11 @@ static inline struct descriptor *descriptor_known(const struct descriptors *all,
     struct descriptor *d = descriptor_peek(all, fd);
 
     return likely(d && d->kind != FD_UNKNOWN) ? d : NULL;
+}
+
+static inline bool descriptor_is_socket(const struct descriptor *d)
+{
+    return d->kind >= FD_TCP && d->kind <= FD_UNIX_DATAGRAM;
 }
 
 #endif

@@ -23,15 +23,13 @@ static int check_len(size_t *n)
     return 0;
 }
 
-/* 0: not known yet, or not a socket. */
 static bool is_socket(int fd)
 {
     const struct coil_task *self = here_task();
     struct descriptor *d;
 
-    if (!self || descriptor_get(self->loop, fd, &d) < 0)
-        return false;
-    return d->kind == FD_TCP || d->kind == FD_SOCKET;
+    return self && !task_cancelled(self) && descriptor_get(self->loop, fd, &d) >= 0 &&
+           descriptor_is_socket(d);
 }
 
 static ssize_t run_buffer(enum op_kind kind, int fd, const void *buf, size_t n, int64_t offset,
@@ -50,9 +48,11 @@ static ssize_t run_buffer(enum op_kind kind, int fd, const void *buf, size_t n, 
 }
 
 /* MSG_WAITALL, done here so that it means the same on every backend: until all n bytes are there,
- * or something ends it, and then what there is counts. */
+ * or something ends it, and then what there is counts. An error that the system says once is kept.
+ */
 static ssize_t recv_all(int fd, void *buf, size_t n, int flags)
 {
+    const uint32_t generation = coil__op_generation(fd);
     size_t done = 0;
     ssize_t r;
 
@@ -60,7 +60,11 @@ static ssize_t recv_all(int fd, void *buf, size_t n, int flags)
         r = run_buffer(OP_RECV, fd, (char *)buf + done, n - done, -1, flags, false);
         if (r > 0)
             done += (size_t)r;
+        if (generation != coil__op_generation(fd))
+            return done ? (ssize_t)done : r; /* closed meanwhile; the number may be another's */
     } while (r > 0 && done < n);
+    if (done && r < 0 && r != -ECANCELED && r != -EBADF && r != -EBUSY)
+        coil__op_late_error(fd, (int)r);
     return done ? (ssize_t)done : r;
 }
 
@@ -78,7 +82,8 @@ ssize_t coil_send(int fd, const void *buf, size_t n, int flags)
 
 ssize_t coil_read(int fd, void *buf, size_t n)
 {
-    return is_socket(fd) ? coil_recv(fd, buf, n, 0) : run_buffer(OP_READ, fd, buf, n, -1, 0, false);
+    return n && is_socket(fd) ? coil_recv(fd, buf, n, 0)
+                              : run_buffer(OP_READ, fd, buf, n, -1, 0, false);
 }
 
 ssize_t coil_write(int fd, const void *buf, size_t n)
@@ -206,14 +211,17 @@ ssize_t coil_sendto(int fd, const void *buf, size_t n, int flags, const struct s
 int coil_send_all(int fd, const void *buf, size_t n, int flags, size_t *ret_sent)
 {
     const char *bytes = buf;
+    const uint32_t generation = coil__op_generation(fd);
     size_t sent = 0;
-    ssize_t r = n > SSIZE_MAX ? -EINVAL : 0;
+    ssize_t r;
 
-    while (r >= 0 && sent < n) {
+    do {
         r = coil_send(fd, bytes + sent, n - sent, flags);
         if (r > 0)
             sent += (size_t)r;
-    }
+        if (sent < n && generation != coil__op_generation(fd))
+            r = -EBADF; /* closed meanwhile; the number may be another's */
+    } while (r >= 0 && sent < n);
     if (ret_sent)
         *ret_sent = sent;
     return r < 0 ? (int)r : 0;
@@ -254,25 +262,6 @@ int coil_accept(int fd, struct sockaddr *addr, socklen_t *addrlen)
     return r;
 }
 
-/* A Unix socket whose peer's backlog is full (-EINPROGRESS) never signals room. All one can do is
- * ask again. */
-static int connect_unix(struct op *op, int fd)
-{
-    const struct op fresh = *op;
-    int64_t pause_ns = COIL_MILLISECOND;
-    int r;
-
-    while ((r = (int)coil__op_run(op, fd, true)) == -EINPROGRESS) {
-        r = coil_sleep(pause_ns);
-        if (r < 0)
-            break;
-        if (pause_ns < 16 * COIL_MILLISECOND)
-            pause_ns *= 2;
-        *op = fresh;
-    }
-    return r;
-}
-
 int coil_connect(int fd, const struct sockaddr *addr, socklen_t addrlen)
 {
     struct op op = {
@@ -284,7 +273,7 @@ int coil_connect(int fd, const struct sockaddr *addr, socklen_t addrlen)
 
     if (!addr || addrlen < sizeof(addr->sa_family))
         return -EINVAL;
-    return addr->sa_family == AF_UNIX ? connect_unix(&op, fd) : (int)coil__op_run(&op, fd, true);
+    return (int)coil__op_run(&op, fd, true);
 }
 
 /* --- Readiness ----------------------------------------------------------------------------------

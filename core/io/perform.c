@@ -101,6 +101,7 @@ static ssize_t call(struct op *op)
         return try_connect(op);
     case OP_POLL:
         return try_poll(op);
+    case OP_PAUSE:
     case OP_CALL:
         break;
     }
@@ -127,7 +128,8 @@ ssize_t coil__op_perform(struct op *op)
     } while (r < 0 && errno == EINTR);
     if (r < 0)
         r = -errno;
-    if (op->route == ROUTE_BACKEND && (r == -EAGAIN || proves_not_ready(op, r)))
+    if (op->route == ROUTE_BACKEND && !op_is_out_of_band(op) &&
+        (r == -EAGAIN || proves_not_ready(op, r)))
         op->descriptor->ready &= (uint8_t) ~(op->writes ? SIDE_WRITE : SIDE_READ);
     return r;
 }

@@ -57,7 +57,7 @@ int coil_sleep_until(int64_t deadline_ns)
     if (deadline_ns <= coil_now())
         return coil_checkpoint();
     if (task_cancelled(self))
-        return -ECANCELED;
+        return task_refuse(self);
     if (deadline_ns != COIL_FOREVER)
         coil__timer_add(&self->loop->timers, &s.timer, deadline_ns);
     return coil__park(self, stop_sleeping, &s, "sleep");

@@ -5,6 +5,7 @@
 #include "loop.h"
 
 struct errors {
+    uint64_t serial; /* no other list of the loop has it */
     size_t count;
     size_t capacity;
     struct error_record records[];
@@ -22,13 +23,20 @@ bool coil__errors_add(struct loop *loop, struct errors **list, const struct erro
             coil__errors_free(loop, e->inner);
             return false;
         }
-        if (!*list)
+        if (!*list) {
             l->count = 0;
+            l->serial = ++loop->errors_serial;
+        }
         l->capacity = capacity;
         *list = l;
     }
     l->records[l->count++] = *e;
     return true;
+}
+
+uint64_t coil__errors_serial(const struct errors *list)
+{
+    return list->serial;
 }
 
 void coil__errors_free(struct loop *loop, struct errors *list)
@@ -64,9 +72,11 @@ static const struct errors *list_of(const struct coil_group *public)
     const struct group *g = (const struct group *)public;
     const struct coil_task *self = here_task();
 
-    if (g->state == GROUP_ENDED && (!self || self->errors != g->errors))
+    if (g->state != GROUP_ENDED)
+        return g->errors;
+    if (!g->errors || !self || !self->errors || self->errors->serial != g->errors_serial)
         return NULL;
-    return g->errors;
+    return self->errors;
 }
 
 size_t coil_group_error_count(const struct coil_group *g)
@@ -95,7 +105,9 @@ int coil_fail(int code, const char *message)
 {
     struct coil_task *self = here_task();
 
-    if (self)
+    if (self) {
         self->message = message;
+        self->message_code = code;
+    }
     return code;
 }

@@ -46,6 +46,8 @@ static unsigned int class_for(const struct loop *loop, size_t size)
 
     if (!size)
         return loop->stack_class;
+    if (size < UINT64_C(1) << STACK_CLASS_MIN)
+        return 0;
     while (class <= STACK_CLASS_MAX && (UINT64_C(1) << class) < size)
         class ++;
     return class > STACK_CLASS_MAX ? 0 : class + STACK_CLASS_SCALE;
@@ -96,29 +98,37 @@ int coil_group_spawn_at(struct coil_group *public, coil_task_fn *fn, void *arg,
     return 0;
 }
 
-static void fail(struct group *g, const struct error_record *e)
-{
-    if (!g->first_error)
-        g->first_error = e->code;
-    if (!coil__errors_add(g->scope.loop, &g->errors, e))
-        g->dropped++;
-    coil__scope_cancel(&g->scope, COIL_CAUSE_GROUP_ERROR, e->message, e->task, e->site);
-}
-
 /* Takes the failures of the group whose end led to this one, if that is what happened. */
 static struct errors *take_inner(struct coil_task *t, int code)
 {
     struct errors *inner = t->errors;
     struct coil_error first;
 
-    t->errors = NULL;
-    if (!inner)
+    if (coil_error_inner(&(struct coil_error){.inner = inner}, 0, &first) < 0 || first.code != code)
         return NULL;
-    if (coil_error_inner(&(struct coil_error){.inner = inner}, 0, &first) == 0 &&
-        first.code == code)
-        return inner;
-    coil__errors_free(t->loop, inner);
-    return NULL;
+    t->errors = NULL;
+    return inner;
+}
+
+/* Task t, of g or its host, failed with code. */
+static void fail(struct group *g, struct coil_task *t, int code, const char *site)
+{
+    const struct error_record e = {
+        .code = code,
+        .task = t->name,
+        .site = site,
+        .message = t->message_code == code ? t->message : NULL,
+        .inner = take_inner(t, code),
+    };
+
+    t->message = NULL;
+    if (!g->first_error)
+        g->first_error = code;
+    if (!coil__errors_add(g->scope.loop, &g->errors, &e))
+        g->dropped++;
+    else
+        g->errors_serial = coil__errors_serial(g->errors);
+    coil__scope_cancel(&g->scope, COIL_CAUSE_GROUP_ERROR, e.message, e.task, e.site);
 }
 
 static void handle_end(struct handle *h, int result, bool cancelled)
@@ -137,7 +147,7 @@ void coil__group_task_ended(struct coil_task *t, int rc, bool was_cancelled)
     struct group *g = t->group;
 
     if (rc < 0 && !(rc == -ECANCELED && was_cancelled))
-        fail(g, &(struct error_record){rc, t->name, t->site, t->message, take_inner(t, rc)});
+        fail(g, t, rc, t->site);
     else if (rc == -ECANCELED)
         g->task_gave_in = true;
     coil__errors_free(t->loop, t->errors);
@@ -146,8 +156,10 @@ void coil__group_task_ended(struct coil_task *t, int rc, bool was_cancelled)
     if (t->handle)
         handle_end(t->handle, t->result, t->result == -ECANCELED && was_cancelled);
     list_remove(&t->siblings);
-    if (!--g->count && g->waiting)
+    if (!--g->count && g->waiting) {
+        g->waiting = false;
         coil__unpark(g->host, 0);
+    }
 }
 
 int coil_group_end_at(struct coil_group *public, int rc, const char *site)
@@ -156,26 +168,21 @@ int coil_group_end_at(struct coil_group *public, int rc, const char *site)
     struct coil_task *self = here_task();
 
     coil__scope_check_end(&g->scope, "group", site);
-    if (rc < 0 && !(rc == -ECANCELED && task_cancelled(self)))
-        fail(g, &(struct error_record){rc, self->name, g->scope.site, self->message,
-                                       take_inner(self, rc)});
+    if (rc < 0 && !(rc == -ECANCELED && (task_cancelled(self) || self->told)))
+        fail(g, self, rc, g->scope.site);
 
-    if (g->count) {
+    if (!g->count)
+        coil__yield(self);
+    while (g->count) { /* again: before we ran, somebody may have spawned */
         g->waiting = true;
         (void)coil__park(self, NULL, NULL, "group end");
-    } else {
-        coil__yield(self);
-        if (unlikely(g->count)) { /* somebody spawned meanwhile */
-            g->waiting = true;
-            (void)coil__park(self, NULL, NULL, "group end");
-        }
     }
 
     g->state = GROUP_ENDED;
     self->scope = g->scope.parent;
-    if (rc >= 0)
-        rc = g->task_gave_in ? -ECANCELED : 0;
-    rc = coil__scope_end(&g->scope, rc);
+    rc = coil__scope_end(&g->scope, rc == -ECANCELED || g->task_gave_in ? -ECANCELED : 0);
+    if (g->scope.caught)
+        self->told = false;
     if (g->errors) {
         coil__errors_free(self->loop, self->errors);
         self->errors = g->errors;
@@ -222,7 +229,7 @@ int coil_task_wait(struct coil_handle *public)
     if (!h->task)
         return coil_checkpoint();
     if (task_cancelled(self))
-        return -ECANCELED;
+        return task_refuse(self);
     list_push_back(&h->waiters, &self->waiting);
     return coil__park(self, stop_waiting, self, h->name);
 }
@@ -237,7 +244,7 @@ enum coil_status coil_task_status(const struct coil_handle *public)
     const struct handle *h = handle_of(public);
 
     if (h->task)
-        return task_cancelled(h->task) ? COIL_STATUS_STOPPING : COIL_STATUS_RUNNING;
+        return h->task->own.seen & ASK_STOP ? COIL_STATUS_STOPPING : COIL_STATUS_RUNNING;
     if (h->cancelled)
         return COIL_STATUS_CANCELLED;
     return h->result < 0 ? COIL_STATUS_FAILED : COIL_STATUS_FINISHED;

@@ -22,7 +22,8 @@ struct group {
     struct coil_task *host;
     struct list tasks;
     size_t count;
-    struct errors *errors; /* the group's while it is active; then the host's */
+    struct errors *errors;  /* the group's while it is active; then the host's */
+    uint64_t errors_serial; /* whose they are cannot be told from an address that is used again */
     size_t dropped;
 };
 
@@ -51,6 +52,7 @@ struct error_record {
 
 /* Adds to *list, which may be NULL. inner changes hands. False: no memory; inner is freed. */
 bool coil__errors_add(struct loop *loop, struct errors **list, const struct error_record *e);
+uint64_t coil__errors_serial(const struct errors *list);
 void coil__errors_free(struct loop *loop, struct errors *list);
 
 #endif

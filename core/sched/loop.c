@@ -246,7 +246,8 @@ static int check(const struct coil_loop_options *o)
 {
     const size_t most = (size_t)1 << STACK_CLASS_MAX;
 
-    if (o->stack_size > most || o->sq_entries > 32768 || o->cq_entries > 65536)
+    if (o->stack_size > most || (o->stack_size && o->stack_size < (size_t)1 << STACK_CLASS_MIN) ||
+        o->sq_entries > 32768 || o->cq_entries > 65536)
         return -EINVAL;
     return o->blocking_threads > 1024 ? -EINVAL : 0;
 }

@@ -47,6 +47,7 @@ struct loop {
     struct runtime *runtime; /* NULL in a coil_run */
     unsigned int index;
 
+    uint64_t errors_serial;
     size_t operations;
     uint64_t turns;
     uint64_t switches;

@@ -141,7 +141,7 @@ void coil__scope_prepare(struct scope *s)
     s->reason = NULL;
     s->canceller = NULL;
     s->cancel_site = NULL;
-    s->mail.deliver = NULL;
+    s->mailed = false;
 }
 
 void coil__scope_begin(struct scope *s, struct scope *parent, struct coil_task *task,
@@ -168,7 +168,7 @@ int coil__scope_end(struct scope *s, int rc)
     assert(list_empty(&s->children));
     disarm(s);
     /* A cancel from another thread may lie in the mailbox, or be about to. */
-    while (unlikely(__atomic_load_n(&s->mail.deliver, __ATOMIC_ACQUIRE)))
+    while (unlikely(__atomic_load_n(&s->mailed, __ATOMIC_ACQUIRE)))
         coil__mailbox_deliver(&s->loop->mailbox);
     if (s->parent)
         list_remove(&s->siblings);
@@ -255,7 +255,10 @@ int coil_scope_end_at(struct coil_scope *public, int rc, const char *site)
 
     coil__scope_check_end(s, "scope", site);
     s->task->scope = s->parent;
-    return coil__scope_end(s, rc);
+    rc = coil__scope_end(s, rc);
+    if (s->caught)
+        s->task->told = false;
+    return rc;
 }
 
 static void cancel_arrived(struct mail *m)
@@ -264,7 +267,7 @@ static void cancel_arrived(struct mail *m)
     const char *reason = s->mail_reason;
     const char *site = s->mail_site;
 
-    __atomic_store_n(&m->deliver, NULL, __ATOMIC_RELEASE);
+    __atomic_store_n(&s->mailed, false, __ATOMIC_RELEASE);
     coil__scope_cancel(s, COIL_CAUSE_EXPLICIT, reason, NULL, site);
 }
 
@@ -275,8 +278,9 @@ void coil_scope_cancel_at(struct coil_scope *public, const char *reason, const c
 
     if (s->loop && s->loop != coil__here.loop) {
         /* At most one message a scope: whoever is second wants the same. */
-        if (__atomic_exchange_n(&s->mail.deliver, cancel_arrived, __ATOMIC_ACQ_REL))
+        if (__atomic_exchange_n(&s->mailed, true, __ATOMIC_ACQ_REL))
             return;
+        s->mail.deliver = cancel_arrived;
         s->mail_reason = reason;
         s->mail_site = site;
         coil__loop_post(s->loop, &s->mail);
@@ -351,8 +355,11 @@ void coil_scope_cancellation(const struct coil_scope *public, struct coil_cancel
 
 int coil_checkpoint_if_cancelled(void)
 {
-    return task_cancelled(must_be_task("a checkpoint", "coil_checkpoint_if_cancelled")) ? -ECANCELED
-                                                                                        : 0;
+    struct coil_task *self = must_be_task("a checkpoint", "coil_checkpoint_if_cancelled");
+
+    fire_timers(self->loop); /* a task that only computes meets its deadline here */
+    self->told |= task_cancelled(self);
+    return task_cancelled(self) ? -ECANCELED : 0;
 }
 
 int coil_checkpoint(void)
@@ -360,7 +367,7 @@ int coil_checkpoint(void)
     struct coil_task *self = must_be_task("a checkpoint", "coil_checkpoint");
 
     coil__yield(self);
-    return task_cancelled(self) ? -ECANCELED : 0;
+    return task_cancelled(self) ? task_refuse(self) : 0;
 }
 
 void coil_yield_shielded(void)

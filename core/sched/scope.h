@@ -45,7 +45,8 @@ struct scope {
     const char *canceller; /* a task's name */
     const char *cancel_site;
 
-    struct mail mail; /* a cancel from another thread, on its way, with what it has to say */
+    bool mailed; /* atomic: a cancel from another thread is on its way, with what it has to say */
+    struct mail mail;
     const char *mail_reason;
     const char *mail_site;
 };

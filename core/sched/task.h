@@ -2,6 +2,8 @@
 #ifndef CORE_SCHED_TASK_H
 #define CORE_SCHED_TASK_H
 
+#include <errno.h>
+
 #include "../../include/coil/group.h"
 #include "../../include/coil/lowlevel.h"
 #include "../list.h"
@@ -34,6 +36,7 @@ struct coil_task {
     int wake_result;
     uint8_t state; /* enum task_state */
     uint8_t budget;
+    bool told; /* got -ECANCELED, and no scope has caught it yet */
     uint8_t stack_class;
     struct list waiting;  /* on whatever queue it parks in */
     struct list aborting; /* on a canceller's list, between its marking and its aborts */
@@ -49,7 +52,8 @@ struct coil_task {
 
     struct scope own;      /* around everything it does; coil_task_cancel cancels it */
     struct errors *errors; /* of the last group it ended that failed */
-    const char *message;   /* from coil_fail */
+    const char *message;   /* from coil_fail, */
+    int message_code;      /* for a failure of this code */
 };
 
 /* Makes a task of fn, ready to run, whose own scope is under parent. NULL: no memory. */
@@ -69,6 +73,15 @@ static inline void task_charge(struct coil_task *self)
 {
     if (unlikely(!--self->budget))
         coil__yield(self);
+}
+
+/* What a call answers in a cancelled task. It does not wait, so it is charged: a task that does not
+ * listen must not stop the others. */
+static inline int task_refuse(struct coil_task *self)
+{
+    task_charge(self);
+    self->told = true;
+    return -ECANCELED;
 }
 
 static inline bool task_cancelled(const struct coil_task *t)

@@ -115,6 +115,7 @@ int coil__pool_submit(struct loop *loop, struct op *op)
 {
     struct pool *p = &loop->pool;
     size_t waiting = 0;
+    bool too_few;
     int r = 0;
 
     pthread_mutex_lock(&p->lock);
@@ -122,10 +123,11 @@ int coil__pool_submit(struct loop *loop, struct op *op)
     list_for_each(n, &p->queue)
         if (++waiting > p->idle)
             break;
+    too_few = waiting > p->idle;
     pthread_cond_signal(&p->work);
     pthread_mutex_unlock(&p->lock);
 
-    if (waiting > p->idle && p->threads < p->most)
+    if (too_few && p->threads < p->most)
         r = start_thread(loop);
     if (r < 0 && !p->threads) {
         list_remove(&op->link); /* nobody else is there to have seen it */

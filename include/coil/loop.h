@@ -23,7 +23,7 @@ struct coil_loop_options {
 
     unsigned int sq_entries; /* io_uring's submission queue. 0: 256 */
     unsigned int cq_entries; /* io_uring's completion queue. 0: 4096 */
-    size_t stack_size;       /* of a task, bytes. 0: 64 KiB */
+    size_t stack_size;       /* of a task, bytes, 16 KiB to 1 GiB. 0: 64 KiB */
 
     unsigned int blocking_threads; /* at the most, for file calls. 0: 4 */
 
