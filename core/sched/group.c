@@ -25,7 +25,9 @@ void coil_group_begin_at(struct coil_group *public, const char *site)
 
     if (unlikely(!self))
         coil__die("a group begun at %s is outside of any task", site);
+    coil__scope_check_begin(&g->scope, site);
     coil__scope_prepare(&g->scope);
+    g->scope.of_group = true;
     coil__scope_begin(&g->scope, self->scope, self, self->loop, COIL_FOREVER, site);
     self->scope = &g->scope;
     g->state = GROUP_ACTIVE;
@@ -167,7 +169,7 @@ int coil_group_end_at(struct coil_group *public, int rc, const char *site)
     struct group *g = group_of(public);
     struct coil_task *self = here_task();
 
-    coil__scope_check_end(&g->scope, "group", site);
+    coil__scope_check_end(&g->scope, true, site);
     if (rc < 0 && !(rc == -ECANCELED && (task_cancelled(self) || self->told)))
         fail(g, self, rc, g->scope.site);
 

@@ -136,6 +136,7 @@ void coil__scope_prepare(struct scope *s)
     s->seen = 0;
     s->cause = COIL_CAUSE_NONE;
     s->shielded = false;
+    s->of_group = false;
     s->fails = false;
     s->caught = false;
     s->reason = NULL;
@@ -200,14 +201,24 @@ static void begin(struct scope *s, int64_t deadline_ns, const char *site)
     self->scope = s;
 }
 
+void coil__scope_check_begin(const struct scope *s, const char *site)
+{
+    const struct coil_task *self = here_task();
+
+    if (unlikely(self && self->scope == s))
+        coil__die("what was begun at %s is begun again at %s, inside itself", s->site, site);
+}
+
 void coil_scope_begin_at(struct coil_scope *s, int64_t deadline_ns, const char *site)
 {
+    coil__scope_check_begin(scope_of(s), site);
     coil__scope_prepare(scope_of(s));
     begin(scope_of(s), deadline_ns, site);
 }
 
 void coil_timeout_begin_at(struct coil_scope *s, int64_t deadline_ns, const char *site)
 {
+    coil__scope_check_begin(scope_of(s), site);
     coil__scope_prepare(scope_of(s));
     scope_of(s)->fails = true;
     begin(scope_of(s), deadline_ns, site);
@@ -219,6 +230,7 @@ void coil_shield_begin_at(struct coil_scope *s, int64_t limit_ns, const char *si
 
     if (limit_ns != COIL_FOREVER)
         deadline_ns = coil__deadline_after(limit_ns);
+    coil__scope_check_begin(scope_of(s), site);
     coil__scope_prepare(scope_of(s));
     scope_of(s)->shielded = true;
     begin(scope_of(s), deadline_ns, site);
@@ -236,14 +248,18 @@ void coil_scope_begin_prepared_at(struct coil_scope *s, int64_t deadline_ns, con
     begin(scope_of(s), deadline_ns, site);
 }
 
-void coil__scope_check_end(const struct scope *s, const char *what, const char *site)
+void coil__scope_check_end(const struct scope *s, bool of_group, const char *site)
 {
+    const char *what = of_group ? "group" : "scope";
     const struct coil_task *self = must_be_task("a scope ended", site);
 
     if (unlikely(s->state != SCOPE_ACTIVE))
         coil__die("the %s ended at %s is not open: never begun, or ended before", what, site);
     if (unlikely(s->task != self))
         coil__die("the %s begun at %s by another task is ended at %s", what, s->site, site);
+    if (unlikely(s->of_group != of_group))
+        coil__die("the %s ended at %s is of a group, begun at %s: coil_group_end ends it", what,
+                  site, s->site);
     if (unlikely(self->scope != s))
         coil__die("the %s begun at %s is ended at %s while the one begun at %s is open inside it",
                   what, s->site, site, self->scope->site);
@@ -253,7 +269,7 @@ int coil_scope_end_at(struct coil_scope *public, int rc, const char *site)
 {
     struct scope *s = scope_of(public);
 
-    coil__scope_check_end(s, "scope", site);
+    coil__scope_check_end(s, false, site);
     s->task->scope = s->parent;
     rc = coil__scope_end(s, rc);
     if (s->caught)

@@ -38,7 +38,8 @@ struct scope {
     uint8_t seen;   /* here, after shields and ancestors: ASK_ bits. All a checkpoint looks at */
     uint8_t cause;  /* enum coil_cause; the three below are set with it, or by a request */
     bool shielded;
-    bool fails; /* its end says -ETIME for a deadline */
+    bool of_group; /* coil_group_end ends it */
+    bool fails;    /* its end says -ETIME for a deadline */
     bool caught;
 
     const char *reason;
@@ -64,8 +65,13 @@ void coil__scope_prepare(struct scope *s);
 /* Takes s out of the tree and decides who catches rc. Its children have ended. */
 int coil__scope_end(struct scope *s, int rc);
 
-/* Dies unless s is the calling task's innermost scope: what says which kind of thing s is. */
-void coil__scope_check_end(const struct scope *s, const char *what, const char *site);
+/* Dies unless s is the calling task's innermost scope and, of_group, belongs to a group or does
+ * not. */
+void coil__scope_check_end(const struct scope *s, bool of_group, const char *site);
+
+/* Dies if s is open in the calling task already, as its innermost scope: it would become its own
+ * parent. */
+void coil__scope_check_begin(const struct scope *s, const char *site);
 
 void coil__scope_cancel(struct scope *s, enum coil_cause cause, const char *reason,
                         const char *canceller, const char *site);

@@ -69,6 +69,7 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
     t->errors = NULL;
     t->message = NULL;
     t->told = false;
+    t->open_park = false;
     coil__scope_prepare(&t->own);
     coil__scope_begin(&t->own, parent, t, loop, COIL_FOREVER, site);
     t->scope = &t->own;
@@ -101,10 +102,14 @@ int coil__park(struct coil_task *self, coil_abort_fn *abort_fn, void *ctx, const
 int coil_park(coil_abort_fn *abort_fn, void *ctx, const char *what)
 {
     struct coil_task *self = here_task();
+    int r;
 
     if (unlikely(!self))
         coil__die("coil_park outside of any task");
-    return coil__park(self, abort_fn, ctx, what);
+    self->open_park = true;
+    r = coil__park(self, abort_fn, ctx, what);
+    self->open_park = false;
+    return r;
 }
 
 void coil__unpark(struct coil_task *t, int result)
@@ -120,7 +125,7 @@ void coil_unpark(struct coil_task *t, int result)
 {
     if (unlikely(t->loop != coil__here.loop))
         coil__die("coil_unpark of task %s, spawned at %s, from outside its loop", t->name, t->site);
-    if (unlikely(t->state != TASK_PARKED))
+    if (unlikely(t->state != TASK_PARKED || !t->open_park))
         coil__die("coil_unpark of task %s, spawned at %s, which is not parked", t->name, t->site);
     coil__unpark(t, result);
 }
