@@ -13,6 +13,7 @@
 #define STACK_SIZE_DEFAULT       (64 * 1024)
 #define BLOCKING_THREADS_DEFAULT 4
 #define TRIM_EVERY_NS            (COIL_SECOND / 2)
+#define TRIM_SOON_NS             (5 * COIL_MILLISECOND)
 
 __thread struct here coil__here __attribute__((tls_model("initial-exec")));
 
@@ -168,9 +169,9 @@ static int64_t trim(struct loop *loop)
         return INT64_MAX;
     now_ns = loop->ops->now(loop->backend);
     if (now_ns >= loop->trim_at_ns) {
-        if (loop->trim_at_ns)
-            coil__stacks_trim(&loop->stacks, coil__task_block_size());
-        loop->trim_at_ns = now_ns + TRIM_EVERY_NS;
+        bool more = loop->trim_at_ns && coil__stacks_trim(&loop->stacks, coil__task_block_size());
+
+        loop->trim_at_ns = now_ns + (more ? TRIM_SOON_NS : TRIM_EVERY_NS);
     }
     return coil__stacks_trimmable(&loop->stacks) ? loop->trim_at_ns : INT64_MAX;
 }

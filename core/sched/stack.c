@@ -257,19 +257,23 @@ static size_t spare(const struct stack_pool *pool)
     return pool->warm_count > WARM_KEPT ? pool->warm_count - WARM_KEPT : 0;
 }
 
-static void trim(struct stacks *all, struct stack_pool *pool, unsigned int class, size_t block_size)
+static bool trim(struct stacks *all, struct stack_pool *pool, unsigned int class, size_t block_size)
 {
     size_t idle = pool->warm_idle < spare(pool) ? pool->warm_idle : spare(pool);
-    size_t count = (idle + 1) / 2;
+    size_t half = (idle + 1) / 2;
+    size_t count = half < TRIM_MOST ? half : TRIM_MOST;
 
     /* The far end of the warm list: these were not needed since the last time. */
-    for (count = count < TRIM_MOST ? count : TRIM_MOST; count; count--) {
+    while (count--) {
         struct list *oldest = list_pop_front(&pool->warm);
 
         pool->warm_count--;
         chill(all, pool, container_of(oldest, struct free_stack, link), class, block_size);
     }
+    if (half > TRIM_MOST)
+        return true; /* these were idle all the while: no need to look for half a second again */
     pool->warm_idle = pool->warm_count;
+    return false;
 }
 
 bool coil__stacks_trimmable(const struct stacks *all)
@@ -280,11 +284,14 @@ bool coil__stacks_trimmable(const struct stacks *all)
     return false;
 }
 
-void coil__stacks_trim(struct stacks *all, size_t block_size)
+bool coil__stacks_trim(struct stacks *all, size_t block_size)
 {
+    bool more = false;
+
     for (unsigned int i = 0; i < STACK_CLASSES; i++)
         if (all->pools[i].mapped)
-            trim(all, &all->pools[i], i + STACK_CLASS_MIN, block_size);
+            more |= trim(all, &all->pools[i], i + STACK_CLASS_MIN, block_size);
+    return more;
 }
 
 size_t coil__stacks_mapped(const struct stacks *all)

@@ -49,8 +49,8 @@ void *coil__stack_bottom(const struct stacks *all, unsigned int class, void *blo
 bool coil__stacks_trimmable(const struct stacks *all);
 
 /* Gives pages of stacks that were not needed since the last call back to the kernel: half of them,
- * and a bounded number. */
-void coil__stacks_trim(struct stacks *all, size_t block_size);
+ * and a bounded number. True: there were more. */
+bool coil__stacks_trim(struct stacks *all, size_t block_size);
 
 size_t coil__stacks_mapped(const struct stacks *all);
 
