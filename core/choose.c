@@ -17,6 +17,11 @@ static const struct coil__backend_ops *const backends[] = {
 
 static __thread struct backend_reason run_error;
 
+struct backend_reason *coil__run_error(void)
+{
+    return &run_error;
+}
+
 const char *coil_run_error(void)
 {
     return run_error.text;

@@ -288,6 +288,6 @@ int main(int argc, char **argv)
     rc = coil_runtime_run(&options, loop_main, &config);
     print_ledger(&config.ledger, open_descriptors() - before);
     if (rc < 0)
-        fprintf(stderr, "echo: %s\n", strerror(-rc));
+        fprintf(stderr, "echo: %s %s\n", strerror(-rc), coil_run_error());
     return rc < 0;
 }

@@ -245,12 +245,18 @@ struct io_uring_sqe *coil__ring_sqe(struct ring *r)
     return sqe;
 }
 
-bool coil__ring_has_work(const struct ring *r)
+/* Completions that wait for an enter to be posted. */
+static bool has_completions(const struct ring *r)
 {
     unsigned int flags = IO_URING_READ_ONCE(*r->uring.sq.kflags);
 
-    return queued(r) || flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW) ||
+    return flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW) ||
            !(r->setup & IORING_SETUP_TASKRUN_FLAG);
+}
+
+bool coil__ring_has_work(const struct ring *r)
+{
+    return queued(r) || has_completions(r);
 }
 
 void coil__ring_enter(struct ring *r, bool wait, int64_t deadline_ns)
@@ -259,6 +265,12 @@ void coil__ring_enter(struct ring *r, bool wait, int64_t deadline_ns)
     struct io_uring_getevents_arg arg = {.sigmask_sz = _NSIG / 8};
     unsigned int flags = r->enter | IORING_ENTER_GETEVENTS;
     int result;
+
+    if (!wait && !has_completions(r)) { /* cheaper: no events to get, no time to tell */
+        io_uring_enter2((unsigned int)r->enter_fd, publish(r), 0,
+                        r->enter & IORING_ENTER_REGISTERED_RING, NULL, 0);
+        return;
+    }
 
     if (wait && deadline_ns != INT64_MAX) {
         int64_t ns = r->absolute ? deadline_ns : deadline_ns - coil__clock_now();

@@ -51,8 +51,9 @@ struct backend {
     struct list over;    /* ops that ended without the kernel */
     struct list asked;   /* ops in the kernel that were asked to stop: until they do */
     int64_t ask_again_at_ns;
-    int64_t ask_again_in_ns;
-    bool ask_now; /* a cancel found no room */
+    int64_t ask_again_in_ns; /* 0: no time set yet */
+    bool asked_just_now;     /* a cancel was queued since the last wait */
+    bool ask_now;            /* a cancel found no room */
     int wake_fd;
     uint64_t wake_count;
     bool wake_armed;
@@ -270,11 +271,10 @@ static void uring_cancel(struct backend *b, struct op *op)
         is_over(b, op);
         return;
     }
-    if (list_empty(&b->asked)) {
-        b->ask_again_in_ns = ASK_AGAIN_NS;
-        b->ask_again_at_ns = coil__clock_now() + ASK_AGAIN_NS;
-    }
+    if (list_empty(&b->asked))
+        b->ask_again_in_ns = 0; /* the alarm is set when it turns out to be needed */
     list_push_back(&b->asked, &op->link);
+    b->asked_just_now = true;
     push_cancel(b, op);
 }
 
@@ -284,9 +284,13 @@ static void ask_again(struct backend *b)
 {
     int64_t now_ns;
 
-    if (likely(list_empty(&b->asked)))
+    if (likely(list_empty(&b->asked)) || (b->asked_just_now && !b->ask_now))
         return;
     now_ns = coil__clock_now();
+    if (!b->ask_again_in_ns) { /* asked a moment ago, and silent still */
+        b->ask_again_in_ns = ASK_AGAIN_NS;
+        b->ask_again_at_ns = now_ns + ASK_AGAIN_NS;
+    }
     if (!b->ask_now && now_ns < b->ask_again_at_ns)
         return;
     b->ask_now = false;
@@ -401,36 +405,38 @@ static void submit_waiting(struct backend *b)
     }
 }
 
+/* The next time to ask those that were asked to stop and stay silent. INT64_MAX: there are none. */
+static int64_t next_asking(struct backend *b)
+{
+    return list_empty(&b->asked) ? INT64_MAX : b->ask_again_at_ns;
+}
+
+/* One system call, at the most. Deferred completions of which it runs only some (about twenty) are
+ * the next turn's: looking for more right here would keep those waiting that are ready already. */
 static void uring_wait(struct backend *b, int64_t deadline_ns)
 {
-    unsigned int reaped;
-    bool any;
+    bool any = complete_over(b);
 
-    any = complete_over(b);
     ask_again(b);
     submit_waiting(b);
     if (unlikely(!b->wake_armed))
         arm_wake(b);
-    reaped = reap(b);
-    /* What found no room is no reason to sleep: the kernel may have made some. */
-    any = any || reaped || b->ask_now || !b->wake_armed || !list_empty(&b->waiting);
-    if (!list_empty(&b->asked) && b->ask_again_at_ns < deadline_ns)
-        deadline_ns = b->ask_again_at_ns;
+    /* What found no room is no reason to sleep: the kernel may have made some. Nor is a cancel that
+     * goes in only now: mostly it is answered at once, and spares us setting an alarm. */
+    any = reap(b) || any || b->ask_now || b->asked_just_now || !b->wake_armed ||
+          !list_empty(&b->waiting);
+    b->asked_just_now = false;
 
-    if (!any && deadline_ns)
-        coil__ring_enter(&b->ring, true, deadline_ns);
-    else if (coil__ring_has_work(&b->ring))
+    if (!any && deadline_ns) {
+        int64_t asking_ns = next_asking(b);
+
+        coil__ring_enter(&b->ring, true, asking_ns < deadline_ns ? asking_ns : deadline_ns);
+    } else if (coil__ring_has_work(&b->ring)) {
         coil__ring_enter(&b->ring, false, 0);
-    else
+    } else {
         return;
-    /* One enter runs about twenty deferred completions: go on while it says there are more. */
-    while (reaped < REAP_MOST) {
-        reaped += reap(b);
-        if (!(IO_URING_READ_ONCE(*b->ring.uring.sq.kflags) &
-              (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)))
-            break;
-        coil__ring_enter(&b->ring, false, 0);
     }
+    reap(b);
 }
 
 static void uring_wake(struct backend *b)

@@ -41,20 +41,6 @@ void coil_group_begin_at(struct coil_group *public, const char *site)
     g->dropped = 0;
 }
 
-/* The power of two that holds size bytes of stack. 0: out of range. */
-static unsigned int class_for(const struct loop *loop, size_t size)
-{
-    unsigned int class = STACK_CLASS_MIN;
-
-    if (!size)
-        return loop->stack_class;
-    if (size < UINT64_C(1) << STACK_CLASS_MIN)
-        return 0;
-    while (class <= STACK_CLASS_MAX && (UINT64_C(1) << class) < size)
-        class ++;
-    return class > STACK_CLASS_MAX ? 0 : class + STACK_CLASS_SCALE;
-}
-
 static void handle_begin(struct handle *h, struct coil_task *t, const struct group *g)
 {
     h->task = t;
@@ -85,7 +71,7 @@ int coil_group_spawn_at(struct coil_group *public, coil_task_fn *fn, void *arg,
     if (unlikely(g->scope.loop != loop))
         coil__die("a task is spawned at %s from outside the loop of its group, begun at %s", site,
                   g->scope.site);
-    class = class_for(loop, options->stack_size);
+    class = options->stack_size ? coil__stack_class(options->stack_size) : loop->stack_class;
     if (!class)
         return -EINVAL;
 
@@ -183,8 +169,6 @@ int coil_group_end_at(struct coil_group *public, int rc, const char *site)
     g->state = GROUP_ENDED;
     self->scope = g->scope.parent;
     rc = coil__scope_end(&g->scope, rc == -ECANCELED || g->task_gave_in ? -ECANCELED : 0);
-    if (g->scope.caught)
-        self->told = false;
     if (g->errors) {
         coil__errors_free(self->loop, self->errors);
         self->errors = g->errors;

@@ -12,7 +12,7 @@
 
 #define STACK_SIZE_DEFAULT       (64 * 1024)
 #define BLOCKING_THREADS_DEFAULT 4
-#define TRIM_EVERY_NS            (COIL_SECOND / 2)
+#define TRIM_EVERY_NS            (5 * COIL_SECOND)
 #define TRIM_SOON_NS             (5 * COIL_MILLISECOND)
 
 __thread struct here coil__here __attribute__((tls_model("initial-exec")));
@@ -234,21 +234,11 @@ static void *from_malloc(void *ctx, void *ptr, size_t size)
     return realloc(ptr, size);
 }
 
-static unsigned int class_of(size_t size)
-{
-    unsigned int class = STACK_CLASS_MIN;
-
-    while (class < STACK_CLASS_MAX && (UINT64_C(1) << class) < size)
-        class ++;
-    return class;
-}
-
 static int check(const struct coil_loop_options *o)
 {
-    const size_t most = (size_t)1 << STACK_CLASS_MAX;
-
-    if (o->stack_size > most || (o->stack_size && o->stack_size < (size_t)1 << STACK_CLASS_MIN) ||
-        o->sq_entries > 32768 || o->cq_entries > 65536)
+    if (o->stack_size && !coil__stack_class(o->stack_size))
+        return -EINVAL;
+    if (o->sq_entries > 32768 || o->cq_entries > 65536)
         return -EINVAL;
     return o->blocking_threads > 1024 ? -EINVAL : 0;
 }
@@ -265,7 +255,7 @@ static int open_loop(struct loop *loop, const struct coil_loop_options *o)
     int r;
 
     loop->ready_tail = &loop->ready_head;
-    loop->stack_class = class_of(stack_size) + STACK_CLASS_SCALE;
+    loop->stack_class = coil__stack_class(stack_size);
     loop->shuffle_state = o->shuffle_seed;
     loop->allocate = o->allocate ? o->allocate : from_malloc;
     loop->allocate_ctx = o->allocate_ctx;

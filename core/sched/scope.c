@@ -112,7 +112,7 @@ static void timer_fired(struct timer *t)
 void coil__scope_cancel(struct scope *s, enum coil_cause cause, const char *reason,
                         const char *canceller, const char *site)
 {
-    if (s->asked & ASK_STOP)
+    if (s->asked & ASK_STOP || s->state == SCOPE_ENDED)
         return;
     s->asked |= ASK_STOP;
     s->cause = (uint8_t)cause;
@@ -143,6 +143,8 @@ void coil__scope_prepare(struct scope *s)
     s->canceller = NULL;
     s->cancel_site = NULL;
     s->mailed = false;
+    s->deadline_ns = COIL_FOREVER;
+    s->grace_end_ns = COIL_FOREVER;
 }
 
 void coil__scope_begin(struct scope *s, struct scope *parent, struct coil_task *task,
@@ -152,7 +154,6 @@ void coil__scope_begin(struct scope *s, struct scope *parent, struct coil_task *
     s->task = task;
     s->loop = loop;
     s->deadline_ns = deadline_ns;
-    s->grace_end_ns = COIL_FOREVER;
     s->site = site;
     s->state = SCOPE_ACTIVE;
     list_init(&s->children);
@@ -174,6 +175,8 @@ int coil__scope_end(struct scope *s, int rc)
     if (s->parent)
         list_remove(&s->siblings);
     s->state = SCOPE_ENDED;
+    if (s->task && s->asked & ASK_STOP && !outer)
+        s->task->told = false; /* what it was told of ends here, caught or not */
 
     if (rc != -ECANCELED || !(s->asked & ASK_STOP) || outer)
         return rc;
@@ -272,8 +275,6 @@ int coil_scope_end_at(struct coil_scope *public, int rc, const char *site)
     coil__scope_check_end(s, false, site);
     s->task->scope = s->parent;
     rc = coil__scope_end(s, rc);
-    if (s->caught)
-        s->task->told = false;
     return rc;
 }
 
@@ -305,12 +306,20 @@ void coil_scope_cancel_at(struct coil_scope *public, const char *reason, const c
     coil__scope_cancel(s, COIL_CAUSE_EXPLICIT, reason, self ? self->name : NULL, site);
 }
 
+/* Of all that touches a scope, only a cancel may come from another thread. */
+static void must_be_ours(const struct scope *s, const char *what, const char *site)
+{
+    if (unlikely(s->loop && s->loop != coil__here.loop))
+        coil__die("the scope begun at %s is %s from outside its loop, at %s", s->site, what, site);
+}
+
 void coil_scope_request_at(struct coil_scope *public, int64_t grace_ns, const char *reason,
                            const char *site)
 {
     struct scope *s = scope_of(public);
     const struct coil_task *self = here_task();
 
+    must_be_ours(s, "asked to finish", site);
     if (s->asked || s->state != SCOPE_ACTIVE)
         return;
     s->asked |= ASK_FINISH;
@@ -327,6 +336,7 @@ void coil_scope_set_deadline(struct coil_scope *public, int64_t deadline_ns)
 {
     struct scope *s = scope_of(public);
 
+    must_be_ours(s, "given a deadline", "coil_scope_set_deadline");
     if (s->state != SCOPE_ACTIVE || s->asked & ASK_STOP)
         return;
     s->deadline_ns = deadline_ns;
@@ -342,6 +352,7 @@ void coil_scope_set_shield(struct coil_scope *public, int shielded)
 {
     struct scope *s = scope_of(public);
 
+    must_be_ours(s, "shielded", "coil_scope_set_shield");
     s->shielded = shielded;
     if (s->state == SCOPE_ACTIVE)
         update(s);
@@ -357,16 +368,33 @@ int coil_scope_caught(const struct coil_scope *s)
     return scope_of(s)->caught;
 }
 
-void coil_scope_cancellation(const struct coil_scope *public, struct coil_cancellation *ret)
+static void describe(const struct scope *s, struct coil_cancellation *ret)
 {
-    const struct scope *s = scope_of(public);
-
     *ret = (struct coil_cancellation){.cause = (enum coil_cause)s->cause};
     if (!(s->asked & ASK_STOP))
         return;
     ret->reason = s->reason;
     ret->task = s->canceller;
     ret->site = s->cancel_site;
+}
+
+void coil_scope_cancellation(const struct coil_scope *s, struct coil_cancellation *ret)
+{
+    describe(scope_of(s), ret);
+}
+
+int coil_why_cancelled(struct coil_cancellation *ret)
+{
+    const struct scope *s = must_be_task("a question", "coil_why_cancelled")->scope;
+    const struct scope *responsible = NULL;
+
+    if (!(s->seen & ASK_STOP))
+        return 0;
+    for (; s; s = s->shielded ? NULL : s->parent)
+        if (s->asked & ASK_STOP)
+            responsible = s;
+    describe(responsible, ret);
+    return 1;
 }
 
 int coil_checkpoint_if_cancelled(void)
@@ -404,7 +432,7 @@ int64_t coil_effective_deadline(void)
     if (s->seen & ASK_STOP)
         return INT64_MIN;
     for (; s; s = s->shielded ? NULL : s->parent)
-        if (s->deadline_ns < soonest)
-            soonest = s->deadline_ns;
+        if (due_ns(s) < soonest)
+            soonest = due_ns(s);
     return soonest;
 }

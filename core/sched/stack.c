@@ -26,7 +26,7 @@
 #define COLOR_SIZE      128
 #define SLAB_STACKS_MIN 16
 #define SLAB_STACKS_MAX 1024
-#define WARM_KEPT       64   /* free stacks that keep their pages for ever */
+#define WARM_KEPT       256  /* free stacks that keep their pages for ever */
 #define TRIM_MOST       1024 /* stacks given back in one go: a madvise each, some 300 ns */
 
 struct slab {
@@ -61,6 +61,17 @@ static struct stack_pool *pool_of(struct stacks *all, unsigned int class)
 static size_t mapping_size(size_t count, unsigned int class)
 {
     return (count + 1) << class;
+}
+
+unsigned int coil__stack_class(size_t size)
+{
+    unsigned int class = STACK_CLASS_MIN;
+
+    if (size < STACK_SIZE_MIN || size > STACK_SIZE_MAX)
+        return 0;
+    while (UINT64_C(1) << class < size)
+        class ++;
+    return class + STACK_CLASS_SCALE;
 }
 
 void coil__stacks_init(struct stacks *all)

@@ -4,15 +4,17 @@
 
 #include "../list.h"
 
-#define STACK_CLASS_MIN 14 /* log2 of the size: 16 KiB */
-#define STACK_CLASS_MAX 30
-#define STACK_CLASSES   (STACK_CLASS_MAX - STACK_CLASS_MIN + 1)
-
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define STACK_CLASS_SCALE 2 /* frames under a sanitizer are several times as large */
 #else
 #define STACK_CLASS_SCALE 0
 #endif
+
+#define STACK_CLASS_MIN 14 /* log2 of the size: 16 KiB */
+#define STACK_CLASS_MAX (30 + STACK_CLASS_SCALE)
+#define STACK_SIZE_MIN  (UINT64_C(1) << STACK_CLASS_MIN) /* what may be asked for */
+#define STACK_SIZE_MAX  (UINT64_C(1) << 30)
+#define STACK_CLASSES   (STACK_CLASS_MAX - STACK_CLASS_MIN + 1)
 
 struct slab;
 
@@ -32,6 +34,9 @@ struct stacks {
     size_t page_size;
     bool no_guard_install; /* the kernel has no MADV_GUARD_INSTALL: use mprotect */
 };
+
+/* The class that holds size bytes. 0: out of range. */
+unsigned int coil__stack_class(size_t size);
 
 void coil__stacks_init(struct stacks *all);
 void coil__stacks_close(struct stacks *all); /* every stack has been returned */

@@ -90,6 +90,7 @@ int coil__park(struct coil_task *self, coil_abort_fn *abort_fn, void *ctx, const
         self->abort = NULL;
         if (abort_fn(ctx) == COIL_ABORT_DONE) {
             self->state = TASK_RUNNING;
+            self->waits_for = NULL;
             return task_refuse(self);
         }
     }

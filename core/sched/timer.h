@@ -37,7 +37,8 @@ void coil__timers_init(struct timers *all, int64_t now_ns);
 void coil__timer_add(struct timers *all, struct timer *t, int64_t deadline_ns);
 void coil__timer_remove(struct timers *all, struct timer *t);
 
-/* Fires what is due, in the order of the deadlines, first armed first. */
+/* Fires what is due, in the order of the deadlines, first armed first. One that was in the past
+ * when it was armed counts as due then. */
 void coil__timers_fire(struct timers *all, int64_t now_ns);
 
 /* No timer is due before this. INT64_MAX: there is none. */

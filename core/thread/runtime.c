@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "../choose.h"
 #include "../sched/loop.h"
 
 /* One loop's place in the runtime. */
@@ -20,6 +21,7 @@ struct seat {
     pthread_t thread;
     int cpu; /* -1: not pinned */
     int result;
+    struct backend_reason error; /* its thread's coil_run_error, if it could not start */
 };
 
 struct runtime {
@@ -97,6 +99,7 @@ static void *thread_main(void *arg)
     }
     seat->result =
         coil__loop_run(&r->options->loop, r, index, r->main_fn, r->arg, r->name, r->site);
+    seat->error = *coil__run_error();
     if (seat->result < 0)
         shut_down(r, "a loop failed");
     return NULL;
@@ -189,8 +192,10 @@ int coil_runtime_run_at(const struct coil_runtime_options *options, coil_task_fn
     result = start(r, &cpus, &started);
     for (unsigned int i = 0; i < started; i++) {
         pthread_join(r->seats[i].thread, NULL);
-        if (result >= 0 && r->seats[i].result < 0)
+        if (result >= 0 && r->seats[i].result < 0) {
             result = r->seats[i].result;
+            *coil__run_error() = r->seats[i].error;
+        }
     }
     pthread_mutex_destroy(&r->lock);
     free(r);

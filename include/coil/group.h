@@ -87,8 +87,9 @@ struct coil_error {
 };
 
 /* The failures of g, in the order in which they happened; cancellations are not failures. Readable
- * from coil_group_end until the task that ended g ends itself or ends another group that failed.
- * coil_group_error: 0.  -ENOENT: there is no failure number i (or its record is gone). */
+ * by any task while g is active; after coil_group_end by the task that ended it, until it ends
+ * another group that failed. coil_group_error: 0.  -ENOENT: there is no failure number i (or its
+ * record is gone). */
 COIL_API size_t coil_group_error_count(const struct coil_group *g);
 COIL_API int coil_group_error(const struct coil_group *g, size_t i, struct coil_error *ret);
 COIL_API int coil_error_inner(const struct coil_error *e, size_t i, struct coil_error *ret);
@@ -102,8 +103,8 @@ COIL_API int coil_fail(int code, const char *message);
 
 /* --- One task, from outside ---------------------------------------------------------------------
  *
- * The handle is the caller's memory and must live until the group has ended. Everything here is for
- * tasks of the same loop. */
+ * The handle is the caller's memory, filled in by a spawn that succeeded, and must live until the
+ * group has ended. Everything here is for tasks of the same loop. */
 
 enum coil_status {
     COIL_STATUS_RUNNING,   /* not ended; ready, running or waiting */

@@ -27,7 +27,8 @@ struct coil_loop_options {
 
     unsigned int blocking_threads; /* at the most, for file calls. 0: 4 */
 
-    uint64_t shuffle_seed; /* for tests: not 0 runs ready tasks in an order drawn from the seed */
+    uint64_t shuffle_seed; /* for tests: not 0 runs ready tasks in an order drawn from
+                            * the seed, so that one that gives way may be the next to run */
 
     /* Where memory comes from, if not malloc: as realloc, size
      * 0 frees and returns NULL. Called on the loop's thread only. Stacks do not come from here. */
@@ -56,7 +57,7 @@ COIL_API const char *coil_backend_reason(void);
  */
 COIL_API const char *coil_run_error(void);
 
-/* Counters of the calling task's loop. */
+/* Counters of this thread's loop. */
 struct coil_stats {
     size_t tasks;             /* not ended */
     size_t ready;             /* of these, ready to run */
@@ -72,7 +73,7 @@ struct coil_stats {
     int64_t next_deadline_ns; /* the soonest timer is not before this; COIL_FOREVER if none */
 };
 
-/* 0.  -EINVAL: not in a task. */
+/* 0.  -EINVAL: this thread runs no loop. */
 COIL_API int coil_loop_stats(struct coil_stats *ret);
 
 /* --- One loop per core

@@ -87,8 +87,9 @@ COIL_API COIL_MUST_CHECK int coil_scope_end_at(struct coil_scope *s, int rc, con
 #define coil_scope_cancel(s, reason) coil_scope_cancel_at((s), (reason), COIL_HERE)
 COIL_API void coil_scope_cancel_at(struct coil_scope *s, const char *reason, const char *site);
 
-/* Asks softly: coil_cancel_requested becomes true inside, checkpoints go on working for grace_ns,
- * then s is cancelled. From a task of the same loop only. (trio #147) */
+/* Asks softly, a scope that has begun: coil_cancel_requested becomes true inside, checkpoints go on
+ * working for grace_ns, then s is cancelled. Nothing happens if it was asked or cancelled before.
+ * From the same loop only, as with all below; anything else aborts with a line. (trio #147) */
 #define coil_scope_request(s, grace_ns, reason)                                                    \
     coil_scope_request_at((s), (grace_ns), (reason), COIL_HERE)
 COIL_API void coil_scope_request_at(struct coil_scope *s, int64_t grace_ns, const char *reason,
@@ -109,8 +110,13 @@ COIL_API int coil_scope_cancelled(const struct coil_scope *s);
 /* Did s swallow a cancellation when it ended? Cancelled without a later checkpoint, it did not. */
 COIL_API int coil_scope_caught(const struct coil_scope *s);
 
-/* Why s was cancelled. Readable also after its end. */
+/* Why s was cancelled. Readable also after its end, which ends the record too. */
 COIL_API void coil_scope_cancellation(const struct coil_scope *s, struct coil_cancellation *ret);
+
+/* Why the calling task is cancelled: the record of the outermost scope that it can see and that
+ * was.
+ * 1.  0: it is not cancelled; ret is untouched. */
+COIL_API int coil_why_cancelled(struct coil_cancellation *ret);
 
 /* --- Checkpoints --------------------------------------------------------------------------------
  *
