@@ -1,0 +1,56 @@
+"""The micro benches on anyio, on its default backend, asyncio."""
+
+import anyio
+import anyio.lowlevel
+import micro
+
+HOUR = 3600
+
+
+async def nothing():
+    pass
+
+
+async def spawn_join(count):
+    async with anyio.create_task_group() as tasks:
+        for _ in range(count):
+            tasks.start_soon(nothing)
+
+
+async def spin(count):
+    for _ in range(count):
+        await anyio.sleep(0)
+
+
+async def yield_between_two(count):
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(spin, count // 2)
+        tasks.start_soon(spin, count // 2)
+
+
+async def sleep_in(scope):
+    with scope:
+        await anyio.sleep(HOUR)
+
+
+async def cancel_join(count, clock):
+    scopes = [anyio.CancelScope() for _ in range(count)]
+    async with anyio.create_task_group() as tasks:
+        for scope in scopes:
+            tasks.start_soon(sleep_in, scope)
+        await anyio.wait_all_tasks_blocked()
+        clock.start()
+        for scope in scopes:
+            scope.cancel()
+    clock.stop()
+    assert all(scope.cancelled_caught for scope in scopes)
+
+
+async def timeout_scope(count):
+    for _ in range(count):
+        with anyio.move_on_after(HOUR):
+            pass
+
+
+if __name__ == "__main__":
+    anyio.run(micro.measure, spawn_join, yield_between_two, cancel_join, timeout_scope)

@@ -1,0 +1,58 @@
+"""The micro benches on asyncio; with --uvloop on uvloop, whose tasks are asyncio's own."""
+
+import asyncio
+import sys
+
+import micro
+
+HOUR = 3600
+
+
+async def nothing():
+    pass
+
+
+async def spawn_join(count):
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(count):
+            tasks.create_task(nothing())
+
+
+async def spin(count):
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def yield_between_two(count):
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(spin(count // 2))
+        tasks.create_task(spin(count // 2))
+
+
+async def cancel_join(count, clock):
+    tasks = [asyncio.create_task(asyncio.sleep(HOUR)) for _ in range(count)]
+    await asyncio.sleep(0)
+    clock.start()
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    clock.stop()
+    assert all(task.cancelled() for task in tasks)
+
+
+async def timeout_scope(count):
+    for _ in range(count):
+        async with asyncio.timeout(HOUR):
+            pass
+
+
+def main():
+    run = asyncio.run
+    if "--uvloop" in sys.argv[1:]:
+        import uvloop
+        run = uvloop.run
+    run(micro.measure(spawn_join, yield_between_two, cancel_join, timeout_scope))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""The micro benches on trio."""
+
+import micro
+import trio
+
+HOUR = 3600
+
+
+async def nothing():
+    pass
+
+
+async def spawn_join(count):
+    async with trio.open_nursery() as nursery:
+        for _ in range(count):
+            nursery.start_soon(nothing)
+
+
+async def spin(count):
+    for _ in range(count):
+        await trio.lowlevel.checkpoint()
+
+
+async def yield_between_two(count):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(spin, count // 2)
+        nursery.start_soon(spin, count // 2)
+
+
+async def sleep_in(scope):
+    with scope:
+        await trio.sleep(HOUR)
+
+
+async def cancel_join(count, clock):
+    scopes = [trio.CancelScope() for _ in range(count)]
+    async with trio.open_nursery() as nursery:
+        for scope in scopes:
+            nursery.start_soon(sleep_in, scope)
+        await trio.testing.wait_all_tasks_blocked()
+        clock.start()
+        for scope in scopes:
+            scope.cancel()
+    clock.stop()
+    assert all(scope.cancelled_caught for scope in scopes)
+
+
+async def timeout_scope(count):
+    for _ in range(count):
+        with trio.move_on_after(HOUR):
+            pass
+
+
+if __name__ == "__main__":
+    import trio.testing
+    trio.run(micro.measure, spawn_join, yield_between_two, cancel_join, timeout_scope)
