@@ -3,11 +3,19 @@
 #include "harness.h"
 
 #include <dirent.h>
+#include <fnmatch.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+_Noreturn void harness_fail(const char *file, int line, const char *what)
+{
+    fprintf(stderr, "%s:%d: %s\n", file, line, what);
+    _exit(1);
+}
 
 struct coil_loop_options harness_options(void)
 {
@@ -111,8 +119,12 @@ const char *harness_abort_line(void (*fn)(void))
     return line;
 }
 
-#ifdef __SANITIZE_THREAD__
+#ifdef PLAIN_RUNNER
+#define SKIPPED 77
+
 static struct plain_test *all;
+static char *skip_reason; /* shared with the process of the test */
+static const size_t skip_reason_size = 256;
 
 void plain_test_add(struct plain_test *t)
 {
@@ -120,17 +132,10 @@ void plain_test_add(struct plain_test *t)
     all = t;
 }
 
-_Noreturn void plain_test_fail(const char *file, int line, const char *what)
-{
-    fprintf(stderr, "%s:%d: %s\n", file, line, what);
-    _exit(1);
-}
-
 _Noreturn void plain_test_skip(const char *why)
 {
-    printf("%s\n", why);
-    fflush(stdout);
-    _exit(77);
+    snprintf(skip_reason, skip_reason_size, "%s", why);
+    _exit(SKIPPED);
 }
 
 static const char *option(int argc, char **argv, const char *name)
@@ -148,7 +153,7 @@ static bool wanted(const struct plain_test *t, const char *filter)
     char name[256];
 
     snprintf(name, sizeof(name), "%s/%s", t->suite, t->name);
-    return !filter || strcmp(filter, name) == 0;
+    return !filter || fnmatch(filter, name, FNM_EXTMATCH) == 0;
 }
 
 static void list(const char *suite)
@@ -156,7 +161,7 @@ static void list(const char *suite)
     if (suite)
         printf("%s: tests\n", suite);
     for (struct plain_test *t = all; t; t = t->next)
-        printf("├── %s\n", t->name);
+        printf("|-- %s\n", t->name);
 }
 
 /* In a process of its own, as Criterion has it. */
@@ -173,32 +178,37 @@ static int run_apart(struct plain_test *t)
     return status;
 }
 
-/* Speaks as much of Criterion's language as tests/tally.py does: --list, --filter=SUITE/NAME,
- * --tap=FILE. */
+static bool run_and_report(struct plain_test *t)
+{
+    int status;
+
+    fprintf(stderr, "[RUN ] %s::%s\n", t->suite, t->name);
+    status = run_apart(t);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED) {
+        fprintf(stderr, "[SKIP] %s::%s: %s\n", t->suite, t->name, skip_reason);
+        return true;
+    }
+    fprintf(stderr, "[%s] %s::%s\n", status ? "FAIL" : "PASS", t->suite, t->name);
+    return status == 0;
+}
+
+/* Speaks as much of Criterion's language as tests/tally.py does: --list, --filter=PATTERN. */
 int main(int argc, char **argv)
 {
     const char *filter = option(argc, argv, "--filter=");
-    const char *tap = option(argc, argv, "--tap=");
-    FILE *report = tap ? fopen(tap, "w") : stdout;
     int failed = 0;
 
     if (option(argc, argv, "--list")) {
         list(all ? all->suite : NULL);
         return 0;
     }
-    for (struct plain_test *t = all; t && report; t = t->next) {
-        int status;
-
-        if (!wanted(t, filter))
-            continue;
-        fflush(report);
-        status = run_apart(t);
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
-            fprintf(report, "ok - %s::%s # SKIP see its output\n", t->suite, t->name);
-        else
-            fprintf(report, "%s - %s::%s\n", status ? "not ok" : "ok", t->suite, t->name);
-        failed += status && !(WIFEXITED(status) && WEXITSTATUS(status) == 77);
-    }
-    return failed || !report || fclose(report);
+    skip_reason =
+        mmap(NULL, skip_reason_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (skip_reason == MAP_FAILED)
+        return 1;
+    for (struct plain_test *t = all; t; t = t->next)
+        if (wanted(t, filter))
+            failed += !run_and_report(t);
+    return failed != 0;
 }
 #endif

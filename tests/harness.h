@@ -6,9 +6,10 @@
  *          CHECK_EQ(coil_checkpoint(), -ECANCELED);
  *      }
  *
- * It names no backend: tests/run runs every suite on each, through COIL_BACKEND, and again with rings of
- * COIL_TEST_SQ and COIL_TEST_CQ entries. Afterwards the harness checks that tasks, operations, timers and
- * descriptors are as before. A backend this machine lacks is skipped, visibly. */
+ * It names no backend: tests/run runs every suite on each, through COIL_BACKEND, and again with
+ * rings of COIL_TEST_SQ and COIL_TEST_CQ entries. Afterwards the harness checks that tasks,
+ * operations, timers and descriptors are as before. A backend this machine lacks is skipped,
+ * visibly. */
 #ifndef TESTS_HARNESS_H
 #define TESTS_HARNESS_H
 
@@ -20,8 +21,9 @@
 #include <coil.h>
 #include <coil/lowlevel.h>
 
-#ifdef __SANITIZE_THREAD__
-/* Criterion does not start under TSan (Snaipe/Criterion #274): a list and a loop stand in for it. */
+#ifdef PLAIN_RUNNER
+/* Criterion does not start under TSan (Snaipe/Criterion #274), and is not there when
+ * cross-compiling: a list and a loop stand in for it. */
 struct plain_test {
     const char *suite;
     const char *name;
@@ -29,7 +31,6 @@ struct plain_test {
     struct plain_test *next;
 };
 void plain_test_add(struct plain_test *t);
-_Noreturn void plain_test_fail(const char *file, int line, const char *what);
 _Noreturn void plain_test_skip(const char *why);
 
 #define Test(suite_, name_)                                                                        \
@@ -40,18 +41,21 @@ _Noreturn void plain_test_skip(const char *why);
         plain_test_add(&t);                                                                        \
     }                                                                                              \
     static void suite_##_##name_(void)
-#define CHECK_FAIL_(what) plain_test_fail(__FILE__, __LINE__, what)
-#define SKIP(why)         plain_test_skip(why)
+#define SKIP(why) plain_test_skip(why)
 #else
 #include <criterion/criterion.h>
-#define CHECK_FAIL_(what) cr_assert_fail("%s:%d: %s", __FILE__, __LINE__, what)
-#define SKIP(why)         cr_skip_test("%s", why)
+#define SKIP(why) cr_skip_test("%s", why)
 #endif
+
+/* Says so on stderr and ends the process, which is this test's own. Not cr_assert: that jumps back
+ * to where the test began, and a claim may fail on a task's stack, in another thread, or in a
+ * child. */
+_Noreturn void harness_fail(const char *file, int line, const char *what);
 
 #define CHECK(claim)                                                                               \
     do {                                                                                           \
         if (!(claim))                                                                              \
-            CHECK_FAIL_(#claim);                                                                   \
+            harness_fail(__FILE__, __LINE__, #claim);                                              \
     } while (0)
 
 #define CHECK_EQ(left, right)                                                                      \
@@ -63,14 +67,15 @@ _Noreturn void plain_test_skip(const char *why);
         if (left_ != right_) {                                                                     \
             snprintf(words_, sizeof(words_), "%s is %lld, not %lld (%s)", #left, left_, right_,    \
                      #right);                                                                      \
-            CHECK_FAIL_(words_);                                                                   \
+            harness_fail(__FILE__, __LINE__, words_);                                              \
         }                                                                                          \
     } while (0)
 
 /* The options the environment asks for. */
 struct coil_loop_options harness_options(void);
 
-/* Runs body as the main task of a loop with these options, and checks that it leaves nothing behind. */
+/* Runs body as the main task of a loop with these options, and checks that it leaves nothing
+ * behind. */
 void harness_run(const struct coil_loop_options *options, void (*body)(void));
 
 /* Skips the test if the backend of the environment cannot be had. */
@@ -92,8 +97,8 @@ bool harness_on(const char *backend);
     }                                                                                              \
     static void suite_##_##name_##_body(void)
 
-/* Runs fn(arg) in a child process and returns the line it wrote to stderr before it aborted; "" if it did
- * not abort. For misuse. The text is static. */
+/* Runs fn(arg) in a child process and returns the line it wrote to stderr before it aborted; "" if
+ * it did not abort. For misuse. The text is static. */
 const char *harness_abort_line(void (*fn)(void));
 
 #endif

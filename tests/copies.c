@@ -1,0 +1,99 @@
+/* copies.c - several copies of the library in one process, as when two plugins bring their own. */
+#define _GNU_SOURCE
+#include "harness.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "copy.h"
+
+#define ROUNDS 200
+
+struct copy {
+    copy_play_fn *play;
+    copy_in_a_task_fn *in_a_task;
+};
+
+/* The module stands beside this program. */
+static struct copy load(const char *name)
+{
+    struct copy copy;
+    char path[4096];
+    ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - 64);
+    void *module;
+
+    CHECK(len > 0);
+    path[len] = '\0';
+    snprintf(strrchr(path, '/') + 1, 64, "%s.so", name);
+    module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!module)
+        harness_fail(__FILE__, __LINE__, dlerror());
+    *(void **)&copy.play = dlsym(module, "copy_play");
+    *(void **)&copy.in_a_task = dlsym(module, "copy_in_a_task");
+    CHECK(copy.play && copy.in_a_task);
+    return copy;
+}
+
+struct player {
+    struct copy copy;
+    struct copy_game game;
+};
+
+static void *play(void *arg)
+{
+    struct player *p = arg;
+
+    CHECK_EQ(p->copy.play(&p->game), 0);
+    return NULL;
+}
+
+Test(copies, two_copies_run_a_loop_each_in_threads_of_one_process_and_do_not_meet)
+{
+    struct player players[2] = {
+        {.copy = load("copy_a"), .game = {.mark = 'a', .rounds = ROUNDS}},
+        {.copy = load("copy_b"), .game = {.mark = 'b', .rounds = 2 * ROUNDS}},
+    };
+    pthread_t threads[2];
+    int before;
+
+    harness_need_backend();
+    CHECK(players[0].copy.play != players[1].copy.play);
+    before = harness_count_fds();
+    for (int i = 0; i < 2; i++)
+        CHECK_EQ(pthread_create(&threads[i], NULL, play, &players[i]), 0);
+    for (int i = 0; i < 2; i++)
+        CHECK_EQ(pthread_join(threads[i], NULL), 0);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(players[i].game.played, players[i].game.rounds);
+        CHECK_EQ(players[i].game.tasks_left, 1);
+    }
+    CHECK_EQ(harness_count_fds(), before);
+}
+
+/* In a task of the first copy. */
+static void play_the_other(void *arg)
+{
+    struct player *other = arg;
+
+    CHECK(!other->copy.in_a_task());
+    CHECK(!coil_task_self());
+    other->game.played = 0;
+    CHECK_EQ(other->copy.play(&other->game), 0);
+    CHECK_EQ(other->game.played, other->game.rounds);
+}
+
+Test(copies, a_task_of_one_copy_may_run_a_loop_of_another_in_the_same_thread)
+{
+    struct player inner = {.copy = load("copy_b"), .game = {.mark = 'b', .rounds = 3}};
+    struct player outer = {
+        .copy = load("copy_a"),
+        .game = {.mark = 'a', .rounds = 5, .each_round = play_the_other, .each_round_arg = &inner},
+    };
+
+    harness_need_backend();
+    CHECK_EQ(outer.copy.play(&outer.game), 0);
+    CHECK_EQ(outer.game.played, 5);
+    CHECK_EQ(strcmp(outer.game.backend, inner.game.backend), 0);
+}

@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""headers.py - every public header compiles alone, in C and in C++, old and new, without a warning. TAP."""
+import pathlib
+import shutil
+import subprocess
+import sys
+
+INCLUDE = pathlib.Path(__file__).resolve().parent.parent / 'include'
+WARNINGS = ['-Wall', '-Wextra', '-pedantic', '-Werror', '-fsyntax-only', f'-I{INCLUDE}']
+COMPILERS = {
+    'gcc': ('c', ['c99', 'c11', 'c17']),
+    'clang': ('c', ['c99', 'c11', 'c17']),
+    'g++': ('c++', ['c++11', 'c++20']),
+    'clang++': ('c++', ['c++11', 'c++20']),
+}
+
+# The macros too, which a compiler sees only where they are used. Compound literals are C only.
+USES = '''#include <coil.h>
+#include <coil/lowlevel.h>
+static int child(void *arg) { return coil_fail(*(int *)arg, "no"); }
+static int body(void *arg)
+{
+    struct coil_group g;
+    struct coil_scope s;
+    struct coil_handle h;
+    struct coil_spawn_options with = {"name", 0, &h};
+    int rc;
+    coil_group_begin(&g);
+    coil_timeout_begin(&s, coil_now() + 5 * COIL_SECOND);
+    rc = coil_group_spawn(&g, child, arg);
+    if (rc >= 0)
+        rc = coil_group_spawn_with(&g, child, arg, &with);
+    coil_task_cancel(&h, "why not");
+    coil_scope_request(&s, COIL_MILLISECOND, "soon");
+    coil_scope_cancel(&s, "now");
+    rc = coil_scope_end(&s, rc);
+    return coil_group_end(&g, rc);
+}
+int use(void);
+int use(void) { int arg = 0; return coil_run(0, body, &arg) + coil_runtime_run(0, body, &arg); }
+'''
+
+
+def said_against(compiler, language, standard, text):
+    return subprocess.run([compiler, '-x', language, f'-std={standard}', *WARNINGS, '-'], input=text,
+                          capture_output=True, text=True, timeout=60, check=False)
+
+
+def programs():
+    for path in sorted(INCLUDE.rglob('*.h')):
+        name = path.relative_to(INCLUDE).as_posix()
+        yield f'{name} alone', f'#include <{name}>\n#include <{name}>\nextern int dummy;\n'
+    yield 'the calls that are macros', USES
+
+
+def main():
+    number = failed = 0
+    for compiler, (language, standards) in COMPILERS.items():
+        if not shutil.which(compiler):
+            number += 1
+            print(f'ok {number} - headers # SKIP {compiler} is not installed')
+            continue
+        for standard in standards:
+            for name, text in programs():
+                number += 1
+                run = said_against(compiler, language, standard, text)
+                failed += run.returncode != 0
+                print(run.stderr, end='')
+                print(f'{"not ok" if run.returncode else "ok"} {number} - {name}, as {standard} by {compiler}')
+    print(f'1..{number}')
+    return failed != 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,637 @@
+/* model.c - random trees of scopes, groups and tasks against a slow and obvious model of semantics.md
+ * 2.3 (what is cancelled), 2.4 (the effective deadline), 2.5 (who catches), 2.10 (no residue) and 3.2,
+ * 3.3 (failures).
+ *
+ * Every task draws what to do next from one stream of random numbers, tells the model, does it, and
+ * then all that can be asked of the library is compared with the model. COIL_MODEL_SEED runs one seed. */
+#include <stdlib.h>
+
+#include "harness.h"
+
+#define SEEDS      1500
+#define STEPS      400
+#define ACTORS_MAX 40
+#define NODES_MAX  400
+#define DEPTH_MAX  6
+#define ERRORS_MAX 64
+
+/* A scope, a group with its scope, or a task's own scope. */
+struct node {
+    struct node *parent;
+    bool shielded;
+    bool cancelled;
+    bool requested;
+    bool fails;
+    bool caught;
+    enum coil_cause cause;
+    const char *reason;
+    int64_t deadline_ns;
+    bool past; /* the deadline was past when it was set; the loop's next turn cancels */
+    uint64_t past_since;
+
+    struct coil_scope storage;
+    struct coil_scope *scope; /* NULL: a task's own, which cannot be named */
+
+    bool is_group;
+    struct coil_group group;
+    int children;
+    bool gave_in;
+    int errors[ERRORS_MAX];
+    int error_count;
+};
+
+struct actor {
+    struct node own;
+    struct node *inner; /* the scope it is in */
+    struct node *group;
+    bool living;
+    int result;
+    bool gave_in;
+    struct coil_task *task;
+    struct coil_handle handle;
+
+    bool parked;
+    bool can_abort;
+    enum coil_abort answer;
+    int aborts;
+    int woken_with;
+};
+
+static struct {
+    uint64_t seed;
+    uint64_t state;
+    int steps;
+    struct actor *actors[ACTORS_MAX];
+    int actor_count;
+    struct node *nodes[NODES_MAX];
+    int node_count;
+} world;
+
+#define HOLDS(claim)                                                                               \
+    do {                                                                                           \
+        if (!(claim)) {                                                                            \
+            fprintf(stderr, "COIL_MODEL_SEED=%llu: ", (unsigned long long)world.seed);             \
+            CHECK(claim);                                                                          \
+        }                                                                                          \
+    } while (0)
+
+static unsigned int draw(unsigned int below)
+{
+    uint64_t z = world.state += UINT64_C(0x9e3779b97f4a7c15); /* splitmix64 */
+
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return (unsigned int)((z ^ z >> 31) >> 33) % below;
+}
+
+static bool chance(unsigned int one_in)
+{
+    return draw(one_in) == 0;
+}
+
+static uint64_t turn_now(void)
+{
+    struct coil_stats stats;
+
+    HOLDS(coil_loop_stats(&stats) == 0);
+    return stats.turns;
+}
+
+/* --- The model ---------------------------------------------------------------------------------- */
+
+static bool is_cancelled(const struct node *n)
+{
+    return n && (n->cancelled || (!n->shielded && is_cancelled(n->parent)));
+}
+
+static bool is_requested(const struct node *n)
+{
+    return n && (n->cancelled || n->requested || (!n->shielded && is_requested(n->parent)));
+}
+
+static int64_t effective_deadline(const struct node *n)
+{
+    int64_t outside_ns;
+
+    if (is_cancelled(n))
+        return INT64_MIN;
+    if (!n)
+        return COIL_FOREVER;
+    outside_ns = n->shielded ? COIL_FOREVER : effective_deadline(n->parent);
+    return n->deadline_ns < outside_ns ? n->deadline_ns : outside_ns;
+}
+
+static void model_cancel(struct node *n, enum coil_cause cause, const char *reason)
+{
+    if (n->cancelled)
+        return;
+    n->cancelled = true;
+    n->cause = cause;
+    n->reason = reason;
+}
+
+static int model_end(struct node *n, int rc)
+{
+    if (rc != -ECANCELED || !n->cancelled || (!n->shielded && is_cancelled(n->parent)))
+        return rc;
+    n->caught = true;
+    return n->fails && n->cause == COIL_CAUSE_DEADLINE ? -ETIME : 0;
+}
+
+static void model_fail(struct node *group, int code)
+{
+    HOLDS(group->error_count < ERRORS_MAX);
+    group->errors[group->error_count++] = code;
+    model_cancel(group, COIL_CAUSE_GROUP_ERROR, NULL);
+}
+
+static void model_task_ended(struct actor *a, int rc)
+{
+    a->living = false;
+    a->result = rc;
+    a->gave_in = rc == -ECANCELED && is_cancelled(&a->own);
+    rc = model_end(&a->own, rc);
+    if (rc == -ECANCELED)
+        a->group->gave_in = true;
+    else if (rc < 0)
+        model_fail(a->group, rc);
+    a->group->children--;
+}
+
+/* Deadlines that were set in the past act at the next turn at the latest. */
+static void model_catch_up(void)
+{
+    const uint64_t turn = turn_now();
+
+    for (int i = 0; i < world.node_count; i++) {
+        struct node *n = world.nodes[i];
+
+        if (n->past && (n->past_since < turn || coil_scope_cancelled(n->scope)))
+            model_cancel(n, COIL_CAUSE_DEADLINE, NULL);
+    }
+}
+
+static void model_deadline(struct node *n, int64_t deadline_ns)
+{
+    n->deadline_ns = deadline_ns;
+    n->past = deadline_ns <= coil_now();
+    n->past_since = turn_now();
+}
+
+/* --- All that can be asked ---------------------------------------------------------------------- */
+
+static void compare_cancellation(const struct node *n)
+{
+    struct coil_cancellation c;
+
+    coil_scope_cancellation(n->scope, &c);
+    HOLDS(coil_scope_cancelled(n->scope) == n->cancelled);
+    HOLDS(c.cause == n->cause);
+    HOLDS(c.reason == n->reason);
+    HOLDS(coil_scope_caught(n->scope) == n->caught);
+}
+
+static void compare_actor(const struct actor *a)
+{
+    const enum coil_status status = coil_task_status(&a->handle);
+
+    if (a->living) {
+        HOLDS(status == (is_cancelled(&a->own) ? COIL_STATUS_STOPPING : COIL_STATUS_RUNNING));
+        HOLDS(!a->parked || !a->can_abort || a->aborts || !is_cancelled(a->inner));
+    } else {
+        HOLDS(coil_task_result(&a->handle) == a->result);
+        HOLDS(status == (a->gave_in        ? COIL_STATUS_CANCELLED
+                         : a->result < 0 ? COIL_STATUS_FAILED
+                                         : COIL_STATUS_FINISHED));
+    }
+}
+
+static void compare(const struct actor *self)
+{
+    const int check = coil_checkpoint_if_cancelled();
+
+    model_catch_up();
+    HOLDS(check == (is_cancelled(self->inner) ? -ECANCELED : 0));
+    for (int i = 0; i < world.node_count; i++) {
+        const struct node *n = world.nodes[i];
+
+        compare_cancellation(n);
+        HOLDS(coil_scope_deadline(n->scope) == n->deadline_ns);
+        if (n->is_group) {
+            HOLDS(coil_group_count(&n->group) == (size_t)n->children);
+            HOLDS(coil_group_error_count(&n->group) == (size_t)n->error_count);
+        }
+    }
+    for (int i = 1; i < world.actor_count; i++) /* the first is the main task: no handle */
+        compare_actor(world.actors[i]);
+    HOLDS(coil_cancel_requested() == is_requested(self->inner));
+    HOLDS(coil_effective_deadline() == effective_deadline(self->inner));
+}
+
+/* --- What a task may do ------------------------------------------------------------------------- */
+
+static int act(struct actor *a, int depth);
+
+static struct node *node_new(struct actor *a)
+{
+    struct node *n = calloc(1, sizeof(*n));
+
+    HOLDS(n);
+    n->parent = a->inner;
+    n->deadline_ns = COIL_FOREVER;
+    n->scope = &n->storage;
+    return n;
+}
+
+static void enter(struct actor *a, struct node *n)
+{
+    HOLDS(world.node_count < NODES_MAX);
+    world.nodes[world.node_count++] = n;
+    a->inner = n;
+}
+
+/* The memory goes at once: nobody may look at an ended scope any more. */
+static void leave(struct actor *a, struct node *n)
+{
+    int i = 0;
+
+    while (world.nodes[i] != n)
+        i++;
+    world.nodes[i] = world.nodes[--world.node_count];
+    a->inner = n->parent;
+    compare_cancellation(n);
+    free(n);
+}
+
+static struct node *any_node(void)
+{
+    return world.node_count ? world.nodes[draw((unsigned int)world.node_count)] : NULL;
+}
+
+static const char *any_reason(void)
+{
+    static const char *const reasons[] = {NULL, "one", "two", "three"};
+
+    return reasons[draw(4)];
+}
+
+static int64_t any_deadline(void)
+{
+    switch (draw(6)) {
+    case 0:
+        return coil_now() - draw(1000);
+    case 1:
+    case 2:
+        return coil_now() + (1000 + draw(1000)) * COIL_SECOND;
+    default:
+        return COIL_FOREVER;
+    }
+}
+
+static void begin_any_kind(struct node *n)
+{
+    int64_t deadline_ns = any_deadline();
+
+    switch (draw(4)) {
+    case 0:
+        coil_scope_begin(n->scope, deadline_ns);
+        break;
+    case 1:
+        n->fails = true;
+        coil_timeout_begin(n->scope, deadline_ns);
+        break;
+    case 2:
+        n->shielded = true;
+        coil_shield_begin(n->scope, chance(4) ? -1 : COIL_FOREVER);
+        deadline_ns = coil_scope_deadline(n->scope);
+        break;
+    case 3:
+        coil_scope_prepare(n->scope);
+        if (chance(3)) {
+            model_cancel(n, COIL_CAUSE_EXPLICIT, any_reason());
+            coil_scope_cancel(n->scope, n->reason);
+        }
+        coil_scope_begin_prepared(n->scope, deadline_ns);
+        break;
+    }
+    model_deadline(n, deadline_ns);
+}
+
+static int work_in_a_scope(struct actor *a, int depth)
+{
+    static const int results[] = {0, 3, -EIO, -ECANCELED};
+    struct node *n = node_new(a);
+    int rc;
+
+    begin_any_kind(n);
+    enter(a, n);
+    compare(a);
+    rc = act(a, depth + 1);
+    if (chance(6))
+        rc = results[draw(4)];
+    model_catch_up();
+    HOLDS(coil_scope_end(n->scope, rc) == model_end(n, rc));
+    rc = n->caught ? 0 : rc;
+    leave(a, n);
+    return rc;
+}
+
+/* What a task or a group's body returns. Only a cancelled one says so; else see group.c. */
+static int any_result(const struct node *inner, int rc)
+{
+    if (chance(12))
+        rc = chance(2) ? -EIO : -EPIPE;
+    model_catch_up();
+    return rc == -ECANCELED && !is_cancelled(inner) ? 0 : rc;
+}
+
+static int actor_main(void *arg)
+{
+    struct actor *a = arg;
+    int rc;
+
+    a->task = coil_task_self();
+    compare(a);
+    rc = any_result(&a->own, act(a, 0));
+    model_task_ended(a, rc);
+    return rc;
+}
+
+static void spawn_into(struct node *group)
+{
+    struct actor *a;
+    struct coil_spawn_options options = {.name = "an actor"};
+
+    if (world.actor_count == ACTORS_MAX)
+        return;
+    a = calloc(1, sizeof(*a));
+    HOLDS(a);
+    world.actors[world.actor_count++] = a;
+    a->own.parent = group;
+    a->own.deadline_ns = COIL_FOREVER;
+    a->inner = &a->own;
+    a->group = group;
+    a->living = true;
+    group->children++;
+    options.handle = &a->handle;
+    HOLDS(coil_group_spawn_with(&group->group, actor_main, a, &options) == 0);
+}
+
+static int model_group_end(struct node *n, int rc)
+{
+    rc = model_end(n, rc == -ECANCELED || n->gave_in ? -ECANCELED : 0);
+    return n->error_count ? n->errors[0] : rc;
+}
+
+static int work_in_a_group(struct actor *a, int depth)
+{
+    struct node *n = node_new(a);
+    int rc;
+
+    coil_group_begin(&n->group);
+    n->is_group = true;
+    n->scope = coil_group_scope(&n->group);
+    enter(a, n);
+    for (unsigned int count = draw(4); count; count--)
+        spawn_into(n);
+    rc = any_result(n, act(a, depth + 1));
+    if (rc < 0 && rc != -ECANCELED)
+        model_fail(n, rc);
+    {
+        const int got = coil_group_end(&n->group, rc);
+
+        model_catch_up();
+        HOLDS(n->children == 0);
+        rc = model_group_end(n, rc);
+        HOLDS(got == rc);
+    }
+    HOLDS(coil_group_error_count(&n->group) == (size_t)n->error_count);
+    for (int i = 0; i < n->error_count; i++) {
+        struct coil_error e;
+
+        HOLDS(coil_group_error(&n->group, (size_t)i, &e) == 0);
+        HOLDS(e.code == n->errors[i]);
+    }
+    leave(a, n);
+    return rc;
+}
+
+static enum coil_abort leave_the_park(void *ctx)
+{
+    struct actor *a = ctx;
+
+    model_catch_up();
+    HOLDS(a->parked);
+    HOLDS(is_cancelled(a->inner));
+    a->aborts++;
+    if (a->answer == COIL_ABORT_DONE) {
+        a->parked = false;
+        a->woken_with = -ECANCELED;
+    }
+    return a->answer;
+}
+
+static int park(struct actor *a)
+{
+    int rc;
+
+    a->parked = true;
+    a->can_abort = !chance(4);
+    a->answer = chance(2) ? COIL_ABORT_DONE : COIL_ABORT_LATER;
+    a->aborts = 0;
+    rc = coil_park(a->can_abort ? leave_the_park : NULL, a, "the model");
+    HOLDS(!a->parked);
+    HOLDS(a->aborts <= 1);
+    HOLDS(rc == a->woken_with);
+    return rc == -ECANCELED ? rc : 0;
+}
+
+static void unpark_any(void)
+{
+    struct actor *a = world.actors[draw((unsigned int)world.actor_count)];
+
+    if (!a->parked)
+        return;
+    a->parked = false;
+    a->woken_with = (int)draw(100);
+    coil_unpark(a->task, a->woken_with);
+}
+
+static void cancel_any_node(void)
+{
+    struct node *n = any_node();
+    const char *reason = any_reason();
+
+    if (!n)
+        return;
+    model_cancel(n, COIL_CAUSE_EXPLICIT, reason);
+    coil_scope_cancel(n->scope, reason);
+}
+
+static void cancel_any_actor(void)
+{
+    struct actor *a = world.actors[draw((unsigned int)world.actor_count)];
+
+    if (a == world.actors[0])
+        return;
+    if (a->living)
+        model_cancel(&a->own, COIL_CAUSE_EXPLICIT, NULL);
+    coil_task_cancel(&a->handle, NULL);
+}
+
+static void move_any_deadline(void)
+{
+    struct node *n = any_node();
+    const int64_t deadline_ns = any_deadline();
+
+    if (!n)
+        return;
+    if (!n->cancelled)
+        model_deadline(n, deadline_ns);
+    coil_scope_set_deadline(n->scope, deadline_ns);
+}
+
+static void shield_any(void)
+{
+    struct node *n = any_node();
+
+    if (!n)
+        return;
+    n->shielded = chance(2);
+    coil_scope_set_shield(n->scope, n->shielded);
+}
+
+static void request_any(void)
+{
+    struct node *n = any_node();
+
+    if (!n)
+        return;
+    n->requested = true;
+    coil_scope_request(n->scope, COIL_FOREVER, NULL);
+}
+
+static void spawn_anywhere(void)
+{
+    struct node *n = any_node();
+
+    if (n && n->is_group)
+        spawn_into(n);
+}
+
+static int checkpoint(const struct actor *a)
+{
+    int rc = chance(2) ? coil_checkpoint() : coil_sleep(0);
+
+    model_catch_up();
+    HOLDS(rc == (is_cancelled(a->inner) ? -ECANCELED : 0));
+    return rc;
+}
+
+static int do_something(struct actor *a, int depth)
+{
+    switch (draw(16)) {
+    case 0:
+    case 1:
+    case 2:
+        return depth < DEPTH_MAX ? work_in_a_scope(a, depth) : 0;
+    case 3:
+    case 4:
+        return depth < DEPTH_MAX ? work_in_a_group(a, depth) : 0;
+    case 5:
+        return park(a);
+    case 6:
+        unpark_any();
+        return 0;
+    case 7:
+        cancel_any_node();
+        return 0;
+    case 8:
+        cancel_any_actor();
+        return 0;
+    case 9:
+        move_any_deadline();
+        return 0;
+    case 10:
+        shield_any();
+        return 0;
+    case 11:
+        request_any();
+        return 0;
+    case 12:
+        spawn_anywhere();
+        return 0;
+    case 13:
+        coil_yield_shielded();
+        return 0;
+    default:
+        return checkpoint(a);
+    }
+}
+
+/* Goes on until it has had enough, or is told to stop and gives in. */
+static int act(struct actor *a, int depth)
+{
+    while (world.steps > 0 && !chance(10)) {
+        int rc;
+
+        world.steps--;
+        rc = do_something(a, depth);
+        compare(a);
+        if (rc < 0 && chance(2))
+            return rc;
+    }
+    return 0;
+}
+
+/* Wakes, in the end, whom nobody else does. */
+static int janitor(void *arg)
+{
+    const bool *over = arg;
+
+    while (!*over) {
+        coil_yield_shielded();
+        model_catch_up();
+        unpark_any();
+    }
+    return 0;
+}
+
+static void run_world(uint64_t seed)
+{
+    struct actor *first = calloc(1, sizeof(*first));
+    struct coil_group g;
+    bool over = false;
+
+    memset(&world, 0, sizeof(world));
+    world.seed = seed;
+    world.state = seed;
+    world.steps = STEPS;
+    HOLDS(first);
+    world.actors[world.actor_count++] = first;
+    first->task = coil_task_self();
+
+    coil_group_begin(&g);
+    HOLDS(coil_group_spawn(&g, janitor, &over) == 0);
+    first->inner = NULL;
+    for (int i = 0; i < 3; i++) {
+        (void)work_in_a_group(first, 0);
+        HOLDS(world.node_count == 0);
+        HOLDS(coil_checkpoint() == 0);
+        HOLDS(coil_effective_deadline() == COIL_FOREVER);
+    }
+    over = true;
+    HOLDS(coil_group_end(&g, 0) == 0);
+    for (int i = 0; i < world.actor_count; i++)
+        free(world.actors[i]);
+}
+
+COIL_TEST(model, s2_trees_of_scopes_and_tasks_do_as_the_model_says)
+{
+    const char *only = getenv("COIL_MODEL_SEED");
+
+    if (only)
+        run_world(strtoull(only, NULL, 0));
+    for (uint64_t seed = 1; !only && seed <= SEEDS; seed++)
+        run_world(seed);
+}
