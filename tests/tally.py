@@ -31,6 +31,16 @@ OUTPUT_MOST = 20000  # characters of a failure that are printed: its end
 Outcome = collections.namedtuple('Outcome', 'label name verdict reason output seconds')
 
 
+running = set()  # process groups
+
+
+def stop(_signal, _frame):
+    """Ended from outside, we leave nothing running either."""
+    for group in list(running):
+        os.killpg(group, signal.SIGKILL)
+    os._exit(130)
+
+
 class Command:
     """What a command said until it ended, or until nothing that renews the limit came for limit_s. Nothing of
     it is left running."""
@@ -41,7 +51,9 @@ class Command:
         self.timed_out = False
         with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               start_new_session=True) as child:
+            running.add(child.pid)
             self.listen(child, limit_s, renews)
+            running.discard(child.pid)
             try:
                 os.killpg(child.pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -261,6 +273,8 @@ def main():
     args = args.parse_args()
     if args.self_check:
         return self_check()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
     sys.stdout.reconfigure(errors='replace')
     with open(args.plan, encoding='utf-8') as plan:
         return run_plan(plan, args.at_a_time).close()

@@ -15,7 +15,7 @@
 
 #define SQ_DEFAULT    256
 #define CQ_DEFAULT    4096
-#define SQ_LEAST      16 /* unless asked for less: below it every turn would be a string of flushes */
+#define SQ_LEAST      16 /* unless asked for less: every turn would be a string of flushes */
 #define SELF_TEST_NS  1000000000
 #define WORKERS_BOUND 4  /* io-wq threads for files */
 #define WORKERS_FREE  16 /* and for what may take forever */

@@ -22,7 +22,8 @@
 #define VALGRIND_STACK_DEREGISTER(id)       ((void)(id))
 #endif
 
-#define COLORS          16 /* together less than what a page leaves beside a block and a few frames */
+/* Together less than what a page leaves beside a block and a few frames. */
+#define COLORS          16
 #define COLOR_SIZE      128
 #define SLAB_STACKS_MIN 16
 #define SLAB_STACKS_MAX 1024
