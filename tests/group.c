@@ -581,7 +581,7 @@ COIL_TEST(group, s3_3_the_bodys_words_are_for_one_failure)
     CHECK_EQ(coil_group_end(&g, coil_fail(-EPROTO, "no greeting")), -EPROTO);
     CHECK(same(error_of(&g, 0).message, "no greeting"));
     coil_group_begin(&g);
-    CHECK_EQ(coil_group_end(&g, -EIO), -EIO);
+    CHECK_EQ(coil_group_end(&g, -EPROTO), -EPROTO);
     CHECK(!error_of(&g, 0).message);
 }
 

@@ -722,6 +722,7 @@ COIL_TEST(scope, s2_7_cancelled_before_it_begins_it_is_cancelled_at_once)
     CHECK_EQ(coil_scope_cancelled(&s), 1);
     CHECK_EQ(coil_checkpoint(), 0);
     coil_scope_begin_prepared(&s, in(COIL_SECOND));
+    CHECK_EQ(stats_now().timers, 0);
     CHECK_EQ(coil_checkpoint_if_cancelled(), -ECANCELED);
     CHECK_EQ(coil_effective_deadline(), INT64_MIN);
     CHECK_EQ(coil_scope_end(&s, -ECANCELED), 0);
@@ -1125,6 +1126,9 @@ COIL_TEST(scope, s2_12_a_request_is_visible_and_checkpoints_go_on_working)
     CHECK_EQ(coil_sleep(1), 0);
     CHECK_EQ(coil_scope_cancelled(&s), 0);
     CHECK_EQ(why(&s).cause, COIL_CAUSE_NONE);
+    CHECK(!why(&s).reason);
+    CHECK(!why(&s).task);
+    CHECK(!why(&s).site);
     coil_scope_begin(&inner, COIL_FOREVER);
     CHECK_EQ(coil_cancel_requested(), 1);
     CHECK_EQ(coil_scope_end(&inner, 0), 0);
@@ -1429,17 +1433,18 @@ COIL_TEST(scope, s2_14_a_cancel_from_another_thread_is_a_message)
 
 COIL_TEST(scope, s2_14_a_message_under_way_does_not_outlive_the_scope)
 {
-    for (int i = 0; i < 100; i++) {
-        struct coil_scope *s = malloc(sizeof(*s));
+    static struct coil_scope s;
+    static struct coil_scope trampled;
 
-        CHECK(s);
-        coil_scope_begin(s, COIL_FOREVER);
-        run_in_a_thread(cancel_from_a_thread, s);
-        CHECK_EQ(coil_scope_end(s, 0), 0);
-        CHECK_EQ(coil_scope_caught(s), 0);
-        memset(s, 0xff, sizeof(*s));
-        free(s);
+    memset(&trampled, 0xff, sizeof(trampled));
+    for (int i = 0; i < 100; i++) {
+        coil_scope_begin(&s, COIL_FOREVER);
+        run_in_a_thread(cancel_from_a_thread, &s);
+        CHECK_EQ(coil_scope_end(&s, 0), 0);
+        CHECK_EQ(coil_scope_caught(&s), 0);
+        s = trampled;
         CHECK_EQ(coil_checkpoint(), 0);
+        CHECK_EQ(memcmp(&s, &trampled, sizeof(s)), 0);
     }
 }
 

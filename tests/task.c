@@ -1163,7 +1163,6 @@ COIL_TEST(task, lowlevel_a_deadline_aborts_from_between_tasks)
 struct pair {
     struct parker own;
     struct parker *other;
-    bool saw_it_cancelled;
 };
 
 static enum coil_abort wake_the_other(void *ctx)
@@ -1206,6 +1205,78 @@ COIL_TEST(task, lowlevel_an_abort_may_unpark_another_that_is_about_to_be_aborted
         }
     CHECK_EQ(coil_group_end(&g, 0), 0);
     CHECK_EQ(p[0].own.result + p[1].own.result, 15);
+}
+
+COIL_TEST(task, lowlevel_the_rest_is_aborted_though_one_was_unparked_meanwhile)
+{
+    struct parker rest = {.answer = COIL_ABORT_DONE};
+    struct pair p[2];
+    struct coil_group g;
+
+    p[0] = (struct pair){.other = &p[1].own};
+    p[1] = (struct pair){.other = &p[0].own};
+    coil_group_begin(&g);
+    for (int i = 0; i < 2; i++) {
+        SPAWN(&g, park_and_wake_the_other, &p[i]);
+        parker_await(&p[i].own);
+    }
+    SPAWN(&g, parker_run, &rest);
+    parker_await(&rest);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(rest.aborts, 1);
+    for (int i = 0; i < 2; i++)
+        if (p[i].own.task)
+            parker_unpark(&p[i].own, 8);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+struct flicker {
+    struct coil_scope *shield;
+    struct parker own;
+};
+
+static enum coil_abort raise_and_lower_a_shield(void *ctx)
+{
+    struct flicker *f = ctx;
+
+    f->own.aborts++;
+    coil_scope_set_shield(f->shield, 1);
+    coil_scope_set_shield(f->shield, 0);
+    return COIL_ABORT_DONE;
+}
+
+static int park_and_flicker(void *arg)
+{
+    struct flicker *f = arg;
+
+    f->own.task = coil_task_self();
+    return coil_park(raise_and_lower_a_shield, f, "a test");
+}
+
+COIL_TEST(task, lowlevel_a_shield_that_goes_up_and_down_meanwhile_aborts_nobody_twice)
+{
+    struct parker p[2] = {{.answer = COIL_ABORT_LATER}, {.answer = COIL_ABORT_LATER}};
+    struct flicker f = {.shield = NULL};
+    struct coil_group outer;
+    struct coil_group inner;
+
+    coil_group_begin(&outer);
+    SPAWN(&outer, park_and_flicker, &f);
+    parker_await(&f.own);
+    coil_group_begin(&inner);
+    f.shield = coil_group_scope(&inner);
+    for (int i = 0; i < 2; i++) {
+        SPAWN(&inner, parker_run, &p[i]);
+        parker_await(&p[i]);
+    }
+    coil_scope_cancel(coil_group_scope(&outer), NULL);
+    CHECK_EQ(f.own.aborts, 1);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(p[i].aborts, 1);
+        parker_unpark(&p[i], 0);
+    }
+    CHECK_EQ(coil_group_end(&inner, 0), 0);
+    CHECK_EQ(coil_group_end(&outer, 0), 0);
 }
 
 struct observer {

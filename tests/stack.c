@@ -1,0 +1,303 @@
+/* stack.c - stacks: guarded, many, small in memory, used again, and given back. */
+#define _GNU_SOURCE
+#include "harness.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../core/sched/loop.h"
+#include "../core/sched/stack.h"
+
+#define BLOCK 512
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
+
+/* --- The guard ----------------------------------------------------------------------------------
+ */
+
+static __attribute__((noinline)) int dig(volatile char *above, int depth)
+{
+    volatile char here[256];
+
+    here[0] = above ? above[0] : 0;
+    if (depth == 0)
+        return here[0];
+    return dig(here, depth - 1) + here[0];
+}
+
+static int overflow(void *arg)
+{
+    (void)arg;
+    return dig(NULL, 1 << 30);
+}
+
+static size_t overflow_size;
+
+static int run_overflow(void *arg)
+{
+    struct coil_spawn_options options = {.stack_size = overflow_size};
+    struct coil_group g;
+    int rc;
+
+    (void)arg;
+    coil_group_begin(&g);
+    rc = coil_group_spawn_with(&g, overflow, NULL, &options);
+    return coil_group_end(&g, rc);
+}
+
+/* The signal that ends a process whose task uses more stack than it has. */
+static int signal_of_overflow(size_t size)
+{
+    const struct rlimit no_core = {0, 0};
+    int status = 0;
+    pid_t pid = fork();
+
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        struct coil_loop_options options = harness_options();
+
+        signal(SIGSEGV, SIG_DFL);
+        setrlimit(RLIMIT_CORE, &no_core);
+        overflow_size = size;
+        _exit(coil_run(&options, run_overflow, NULL) != 0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+Test(stack, a_task_that_overflows_its_stack_hits_the_guard)
+{
+    harness_need_backend();
+    if (SANITIZED)
+        SKIP("a sanitizer catches it first");
+    CHECK_EQ(signal_of_overflow(0), SIGSEGV);
+    CHECK_EQ(signal_of_overflow(16 * 1024), SIGSEGV);
+    CHECK_EQ(signal_of_overflow(8 * 1024 * 1024), SIGSEGV);
+}
+
+/* --- Many ---------------------------------------------------------------------------------------
+ */
+
+static int sleep_long(void *arg)
+{
+    (void)arg;
+    return coil_sleep(COIL_FOREVER);
+}
+
+/* Kilobytes that /proc/self/status names. */
+static long status_kib(const char *name)
+{
+    FILE *f = fopen("/proc/self/status", "r");
+    char line[256];
+    long kib = -1;
+
+    CHECK(f);
+    while (fgets(line, sizeof(line), f))
+        if (strncmp(line, name, strlen(name)) == 0)
+            kib = atol(line + strlen(name) + 1);
+    fclose(f);
+    return kib;
+}
+
+static long memory_kib(void)
+{
+    return status_kib("RssAnon") + status_kib("VmPTE");
+}
+
+/* Puts count tasks to sleep and returns the bytes that each takes, its share of page tables
+ * counted. */
+static double bytes_a_sleeper(size_t count)
+{
+    struct coil_group g;
+    long before = memory_kib();
+    double bytes;
+
+    coil_group_begin(&g);
+    for (size_t i = 0; i < count; i++)
+        CHECK_EQ(coil_group_spawn(&g, sleep_long, NULL), 0);
+    coil_yield_shielded();
+    CHECK_EQ(coil_group_count(&g), count);
+    bytes = (double)(memory_kib() - before) * 1024 / (double)count;
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    return bytes;
+}
+
+COIL_TEST(stack, a_hundred_thousand_tasks_live_at_once)
+{
+    double bytes;
+
+    if (coil__here.loop->stacks.no_guard_install)
+        SKIP("guards cost mappings on this kernel: vm.max_map_count allows some 32,000");
+    bytes = bytes_a_sleeper(SANITIZED ? 1000 : 100 * 1000);
+    if (!SANITIZED)
+        CHECK(bytes <= 4400);
+}
+
+COIL_TEST(stack, a_million_sleeping_tasks_take_no_more_than_4400_bytes_each)
+{
+    double bytes;
+
+    if (SANITIZED)
+        SKIP("a sanitizer's own memory would be counted");
+    if (getenv("COIL_TEST_SEED") || getenv("COIL_TEST_SQ"))
+        SKIP("measured without a shuffle and with rings of the usual size");
+    if (sysconf(_SC_AVPHYS_PAGES) / 1024 * sysconf(_SC_PAGESIZE) < 8L * 1024 * 1024)
+        SKIP("less than 8 GiB of memory are free");
+    CHECK(bytes_a_sleeper(1) >= 0); /* a first stack, so that the kernel has been asked */
+    if (coil__here.loop->stacks.no_guard_install)
+        SKIP("MADV_GUARD_INSTALL is not there (Linux 6.13)");
+    bytes = bytes_a_sleeper(1000 * 1000);
+    CHECK(bytes <= 4400);
+}
+
+/* --- Used again, and given back -----------------------------------------------------------------
+ */
+
+static int nothing(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+COIL_TEST(stack, one_that_was_returned_is_lent_again)
+{
+    struct coil_group g;
+    struct coil_stats stats;
+
+    coil_group_begin(&g);
+    for (int i = 0; i < 10000; i++) {
+        CHECK_EQ(coil_group_spawn(&g, nothing, NULL), 0);
+        coil_yield_shielded();
+    }
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_loop_stats(&stats), 0);
+    CHECK(stats.stacks <= 4);
+}
+
+Test(stack, the_last_one_returned_is_the_first_one_lent)
+{
+    struct stacks all;
+    void *a;
+    void *b;
+
+    coil__stacks_init(&all);
+    a = coil__stack_lend(&all, 16, BLOCK);
+    b = coil__stack_lend(&all, 16, BLOCK);
+    CHECK(a && b && a != b);
+    coil__stack_return(&all, 16, a, BLOCK);
+    coil__stack_return(&all, 16, b, BLOCK);
+    CHECK(coil__stack_lend(&all, 16, BLOCK) == b);
+    CHECK(coil__stack_lend(&all, 16, BLOCK) == a);
+    coil__stack_return(&all, 16, a, BLOCK);
+    coil__stack_return(&all, 16, b, BLOCK);
+    coil__stacks_close(&all);
+}
+
+/* Lends count stacks, dirties 16 KiB of each, and returns them. */
+static void burst(struct stacks *all, size_t count)
+{
+    char **blocks = calloc(count, sizeof(*blocks));
+
+    CHECK(blocks);
+    for (size_t i = 0; i < count; i++) {
+        blocks[i] = coil__stack_lend(all, 16, BLOCK);
+        CHECK(blocks[i]);
+        memset(blocks[i] - 16 * 1024, 1, 16 * 1024);
+    }
+    for (size_t i = 0; i < count; i++)
+        coil__stack_return(all, 16, blocks[i], BLOCK);
+    free(blocks);
+}
+
+Test(stack, those_of_a_burst_go_back_to_the_system)
+{
+    const size_t count = 5000;
+    struct stacks all;
+    long before = status_kib("RssAnon");
+    int trims = 0;
+
+    if (SANITIZED)
+        SKIP("a sanitizer's own memory would be counted");
+    coil__stacks_init(&all);
+    burst(&all, count);
+    CHECK(status_kib("RssAnon") - before > (long)count * 16);
+    coil__stacks_trim(&all, BLOCK); /* marks all as idle from here on */
+    while (coil__stacks_trimmable(&all) && trims++ < 100)
+        coil__stacks_trim(&all, BLOCK);
+    CHECK(trims < 100);
+    CHECK(coil__stacks_mapped(&all) < 3000); /* slabs of which all were cold are gone */
+    CHECK(status_kib("RssAnon") - before < 256 * 24 + 3000 * 4 + 1024);
+    burst(&all, count); /* and it all works again */
+    coil__stacks_close(&all);
+}
+
+Test(stack, the_guard_survives_that_pages_are_given_back)
+{
+    struct stacks all;
+    int status = 0;
+    pid_t pid;
+
+    if (SANITIZED)
+        SKIP("a sanitizer catches it first");
+    coil__stacks_init(&all);
+    burst(&all, 1000);
+    coil__stacks_trim(&all, BLOCK);
+    coil__stacks_trim(&all, BLOCK);
+    for (int i = 0; i < 1000; i++) {
+        char *block = coil__stack_lend(&all, 16, BLOCK);
+        char *bottom = coil__stack_bottom(&all, 16, block);
+
+        bottom[0] = 1; /* the lowest usable byte is usable */
+        if (i != 0 && i != 999)
+            continue;
+        pid = fork();
+        CHECK(pid >= 0);
+        if (pid == 0) {
+            const struct rlimit no_core = {0, 0};
+
+            signal(SIGSEGV, SIG_DFL);
+            setrlimit(RLIMIT_CORE, &no_core);
+            *(volatile char *)(bottom - 1) = 1;
+            _exit(0);
+        }
+        CHECK_EQ(waitpid(pid, &status, 0), pid);
+        CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+    }
+    /* Not returned, and not closed: the process ends here. */
+}
+
+/* --- Where the kernel has no marks for guards ---------------------------------------------------
+ */
+
+COIL_TEST(stack, with_mprotect_for_guards_running_out_is_an_answer)
+{
+    struct stacks *stacks = &coil__here.loop->stacks;
+    struct coil_group g;
+    size_t count = 0;
+    int rc = 0;
+
+    if (SANITIZED)
+        SKIP("a sanitizer maps beside us");
+    stacks->no_guard_install = true;
+    coil_group_begin(&g);
+    while (count < 70 * 1000 && (rc = coil_group_spawn(&g, sleep_long, NULL)) == 0)
+        count++;
+    CHECK_EQ(rc, -ENOMEM);
+    CHECK(count > 20 * 1000);
+    CHECK_EQ(coil_group_count(&g), count);
+    coil_yield_shielded();
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+
+    coil_group_begin(&g); /* the tree is intact, and so is what was lent */
+    CHECK_EQ(coil_group_spawn(&g, nothing, NULL), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
