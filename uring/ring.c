@@ -216,7 +216,7 @@ void coil__ring_close(struct ring *r)
     io_uring_queue_exit(&r->uring);
 }
 
-static unsigned int queued(const struct ring *r)
+unsigned int coil__ring_queued(const struct ring *r)
 {
     return r->uring.sq.sqe_tail - io_uring_smp_load_acquire(r->uring.sq.khead);
 }
@@ -228,51 +228,38 @@ static unsigned int publish(struct ring *r)
 
     io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
     sq->sqe_head = sq->sqe_tail;
-    return queued(r);
+    return coil__ring_queued(r);
 }
 
-struct io_uring_sqe *coil__ring_sqe(struct ring *r)
+/* Out of memory, a full completion queue, a signal, time up: whatever did not go in or come out
+ * does so next time. Only a lost completion cannot be survived, since some task waits for it with
+ * its buffers lent out. */
+static void enter(struct ring *r, unsigned int least, unsigned int flags, void *arg, size_t size)
 {
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&r->uring);
+    int result = io_uring_enter2((unsigned int)r->enter_fd, publish(r), least, flags, arg, size);
 
-    if (unlikely(!sqe)) {
-        /* Without GETEVENTS: entries go in, nothing comes out, so no task work runs under our feet.
-         */
-        io_uring_enter2((unsigned int)r->enter_fd, publish(r), 0,
-                        r->enter & IORING_ENTER_REGISTERED_RING, NULL, 0);
-        sqe = io_uring_get_sqe(&r->uring);
-    }
-    return sqe;
+    if (unlikely(result == -EBADR))
+        coil__die("io_uring_enter: EBADR, the kernel ran out of memory and lost a completion");
 }
 
-/* Completions that wait for an enter to be posted. */
-static bool has_completions(const struct ring *r)
+/* Without GETEVENTS: entries go in, nothing comes out, so no task work runs under our feet. */
+void coil__ring_submit(struct ring *r)
 {
-    unsigned int flags = IO_URING_READ_ONCE(*r->uring.sq.kflags);
-
-    return flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW) ||
-           !(r->setup & IORING_SETUP_TASKRUN_FLAG);
+    enter(r, 0, r->enter & IORING_ENTER_REGISTERED_RING, NULL, 0);
 }
 
-bool coil__ring_has_work(const struct ring *r)
+void coil__ring_get_events(struct ring *r)
 {
-    return queued(r) || has_completions(r);
+    enter(r, 0, (r->enter & IORING_ENTER_REGISTERED_RING) | IORING_ENTER_GETEVENTS, NULL,
+          _NSIG / 8);
 }
 
-void coil__ring_enter(struct ring *r, bool wait, int64_t deadline_ns)
+void coil__ring_wait(struct ring *r, int64_t deadline_ns)
 {
     struct __kernel_timespec until;
     struct io_uring_getevents_arg arg = {.sigmask_sz = _NSIG / 8};
-    unsigned int flags = r->enter | IORING_ENTER_GETEVENTS;
-    int result;
 
-    if (!wait && !has_completions(r)) { /* cheaper: no events to get, no time to tell */
-        io_uring_enter2((unsigned int)r->enter_fd, publish(r), 0,
-                        r->enter & IORING_ENTER_REGISTERED_RING, NULL, 0);
-        return;
-    }
-
-    if (wait && deadline_ns != INT64_MAX) {
+    if (deadline_ns != INT64_MAX) {
         int64_t ns = r->absolute ? deadline_ns : deadline_ns - coil__clock_now();
 
         if (ns < 0)
@@ -281,11 +268,24 @@ void coil__ring_enter(struct ring *r, bool wait, int64_t deadline_ns)
         until.tv_nsec = ns % 1000000000;
         arg.ts = (uint64_t)(uintptr_t)&until;
     }
-    result = io_uring_enter2((unsigned int)r->enter_fd, publish(r), wait, flags, (sigset_t *)&arg,
-                             sizeof(arg));
-    /* Out of memory, a full completion queue, a signal, time up: whatever did not go in or come out
-     * does so next time. Only a lost completion cannot be survived, since some task waits for it
-     * with its buffers lent out. */
-    if (unlikely(result == -EBADR))
-        coil__die("io_uring_enter: EBADR, the kernel ran out of memory and lost a completion");
+    enter(r, 1, r->enter | IORING_ENTER_GETEVENTS, &arg, sizeof(arg));
+}
+
+struct io_uring_sqe *coil__ring_sqe(struct ring *r)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&r->uring);
+
+    if (unlikely(!sqe)) {
+        coil__ring_submit(r);
+        sqe = io_uring_get_sqe(&r->uring);
+    }
+    return sqe;
+}
+
+bool coil__ring_has_events(const struct ring *r)
+{
+    unsigned int flags = IO_URING_READ_ONCE(*r->uring.sq.kflags);
+
+    return flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW) ||
+           !(r->setup & IORING_SETUP_TASKRUN_FLAG);
 }

@@ -21,11 +21,15 @@ void coil__ring_close(struct ring *r);
 /* A free submission entry, zeroed; flushes once if the queue is full. NULL: no room even so. */
 struct io_uring_sqe *coil__ring_sqe(struct ring *r);
 
-/* Submits what is queued and lets completions be posted. wait: until there is one, or deadline_ns.
- */
-void coil__ring_enter(struct ring *r, bool wait, int64_t deadline_ns);
+/* How many entries are queued and not submitted. */
+unsigned int coil__ring_queued(const struct ring *r);
 
-/* Would entering do anything, but wait? */
-bool coil__ring_has_work(const struct ring *r);
+/* Do completions wait for an enter to be posted? A hint: it may say so with nothing there. */
+bool coil__ring_has_events(const struct ring *r);
+
+/* Three ways to enter, each also submitting what is queued. */
+void coil__ring_submit(struct ring *r);                    /* no more than that: the cheapest */
+void coil__ring_get_events(struct ring *r);                /* lets completions be posted */
+void coil__ring_wait(struct ring *r, int64_t deadline_ns); /* until there is one, or the deadline */
 
 #endif

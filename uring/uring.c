@@ -416,6 +416,7 @@ static int64_t next_asking(struct backend *b)
 static void uring_wait(struct backend *b, int64_t deadline_ns)
 {
     bool any = complete_over(b);
+    bool asked = b->asked_just_now;
 
     ask_again(b);
     submit_waiting(b);
@@ -423,16 +424,17 @@ static void uring_wait(struct backend *b, int64_t deadline_ns)
         arm_wake(b);
     /* What found no room is no reason to sleep: the kernel may have made some. Nor is a cancel that
      * goes in only now: mostly it is answered at once, and spares us setting an alarm. */
-    any = reap(b) || any || b->ask_now || b->asked_just_now || !b->wake_armed ||
-          !list_empty(&b->waiting);
+    any = reap(b) || any || b->ask_now || asked || !b->wake_armed || !list_empty(&b->waiting);
     b->asked_just_now = false;
 
     if (!any && deadline_ns) {
         int64_t asking_ns = next_asking(b);
 
-        coil__ring_enter(&b->ring, true, asking_ns < deadline_ns ? asking_ns : deadline_ns);
-    } else if (coil__ring_has_work(&b->ring)) {
-        coil__ring_enter(&b->ring, false, 0);
+        coil__ring_wait(&b->ring, asking_ns < deadline_ns ? asking_ns : deadline_ns);
+    } else if (asked || coil__ring_has_events(&b->ring)) {
+        coil__ring_get_events(&b->ring);
+    } else if (coil__ring_queued(&b->ring)) {
+        coil__ring_submit(&b->ring);
     } else {
         return;
     }
@@ -494,7 +496,7 @@ static void retire_wake(struct backend *b)
 {
     uring_wake(b);
     while (b->wake_armed) {
-        coil__ring_enter(&b->ring, true, INT64_MAX);
+        coil__ring_wait(&b->ring, INT64_MAX);
         reap(b);
     }
 }
@@ -521,7 +523,7 @@ static int64_t uring_now(struct backend *b)
 
 void coil__uring_enter_only(struct backend *b)
 {
-    coil__ring_enter(&b->ring, false, 0);
+    coil__ring_get_events(&b->ring);
 }
 
 const struct coil__backend_ops coil__uring_ops = {
