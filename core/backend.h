@@ -68,6 +68,7 @@ struct op {
     bool writes;   /* which side of the descriptor */
     bool asked;    /* a cancel has been wished for */
     bool closed;   /* ... because of coil_close */
+    bool shielded; /* cancellation does not reach it */
     bool started;  /* OP_CONNECT: the attempt is on its way */
     uint32_t flags;
     int fd;

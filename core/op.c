@@ -125,14 +125,17 @@ static ssize_t submit_and_wait(struct coil_task *self, struct op *op)
         op->state = OP_DONE;
         return r;
     }
-    (void)coil__park(self, hurry, op, kind_names[op->kind]);
+    (void)coil__park(self, op->shielded ? NULL : hurry, op, kind_names[op->kind]);
     assert(op->state == OP_DONE);
 
     if (op->result != -ECANCELED)
         return op->result;
     if (op->closed)
         return -EBADF;
-    return op->asked ? -ECANCELED : -EIO; /* the kernel's own idea: not what we call cancelled */
+    if (!op->asked)
+        return -EIO; /* the kernel's own idea: not what we call cancelled */
+    self->told = true;
+    return -ECANCELED;
 }
 
 static void link_to(struct op *op, struct descriptor *d)
@@ -210,7 +213,7 @@ static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *
 
         return attempt(self, op, &room);
     }
-    if (ops->readiness && d->kind == FD_FILE) {
+    if (ops->readiness && d->kind == FD_FILE && op->kind != OP_POLL) {
         op->route = ROUTE_POOL;
     } else if (ops->readiness &&
                (d->ready & (op->writes ? SIDE_WRITE : SIDE_READ) || op_is_out_of_band(op))) {
@@ -237,6 +240,20 @@ static struct coil_task *self_or_die(void)
     if (unlikely(!self))
         coil__die("an I/O call outside of any task");
     return self;
+}
+
+/* A receive that says the error which ended the one before, or that wants nothing. */
+static bool answers_at_once(const struct op *op, const struct descriptor *d)
+{
+    return (d->late_error && op->kind != OP_ACCEPT) || reads_nothing(op, d);
+}
+
+static int take_late_error(struct descriptor *d)
+{
+    int error = d->late_error;
+
+    d->late_error = 0;
+    return error;
 }
 
 /* No position to fight over, so no -EBUSY. What is not a file has no offsets: whether the ring
@@ -273,9 +290,8 @@ ssize_t coil__op_run(struct op *op, int fd, bool writes)
 
     if (unlikely(d->busy & side))
         return -EBUSY;
-    if (unlikely(!writes && (d->late_error || reads_nothing(op, d)))) {
-        r = d->late_error;
-        d->late_error = 0;
+    if (unlikely(!writes && answers_at_once(op, d))) {
+        r = op->kind == OP_POLL ? 0 : take_late_error(d);
     } else {
         d->busy |= side;
         r = run_on(self, op, d);
@@ -340,6 +356,14 @@ ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd)
     release_descriptor(&hold);
     release_descriptor(op);
     return r;
+}
+
+ssize_t coil__op_run_shielded(struct op *op)
+{
+    op->kind = OP_CALL;
+    op->route = ROUTE_POOL;
+    op->shielded = true;
+    return submit_and_wait(self_or_die(), op);
 }
 
 void coil__op_drain(struct loop *loop, struct descriptor *d)

@@ -20,6 +20,10 @@ void coil__op_late_error(int fd, int error);
  */
 ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd);
 
+/* The same for what must be done, cancelled or not. -EAGAIN, -ENOMEM: it was not; there is no
+ * thread. */
+ssize_t coil__op_run_shielded(struct op *op);
+
 /* Asks every operation on d to hurry, and waits, shielded, until there is none. */
 void coil__op_drain(struct loop *loop, struct descriptor *d);
 

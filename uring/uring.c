@@ -20,6 +20,7 @@
 #define SLOTS_FIRST      64
 #define NO_SLOT          UINT32_MAX
 #define ASK_AGAIN_NS     1000000 /* the first time; then ten times as long, up to: */
+#define MEMORY_AGAIN_NS  5000000
 #define ASK_AGAIN_MAX_NS 1000000000
 
 /* user_data of what is not an op. Those of ops are beyond 32 bits: generations begin at 1. */
@@ -405,9 +406,12 @@ static void submit_waiting(struct backend *b)
     }
 }
 
-/* The next time to ask those that were asked to stop and stay silent. INT64_MAX: there are none. */
-static int64_t next_asking(struct backend *b)
+/* When to be back though nothing has happened: to ask again those that were asked to stop and stay
+ * silent; to look for memory again when there was none for a slot. */
+static int64_t next_alarm(struct backend *b)
 {
+    if (unlikely(!list_empty(&b->waiting)))
+        return coil__clock_now() + MEMORY_AGAIN_NS;
     return list_empty(&b->asked) ? INT64_MAX : b->ask_again_at_ns;
 }
 
@@ -424,13 +428,14 @@ static void uring_wait(struct backend *b, int64_t deadline_ns)
         arm_wake(b);
     /* What found no room is no reason to sleep: the kernel may have made some. Nor is a cancel that
      * goes in only now: mostly it is answered at once, and spares us setting an alarm. */
-    any = reap(b) || any || b->ask_now || asked || !b->wake_armed || !list_empty(&b->waiting);
+    any = reap(b) || any || b->ask_now || asked || !b->wake_armed ||
+          (!list_empty(&b->waiting) && b->free_slot != NO_SLOT);
     b->asked_just_now = false;
 
     if (!any && deadline_ns) {
-        int64_t asking_ns = next_asking(b);
+        int64_t alarm_ns = next_alarm(b);
 
-        coil__ring_wait(&b->ring, asking_ns < deadline_ns ? asking_ns : deadline_ns);
+        coil__ring_wait(&b->ring, alarm_ns < deadline_ns ? alarm_ns : deadline_ns);
     } else if (asked || coil__ring_has_events(&b->ring)) {
         coil__ring_get_events(&b->ring);
     } else if (coil__ring_queued(&b->ring)) {

@@ -121,8 +121,12 @@ void coil__descriptor_made(struct loop *loop, int fd, enum descriptor_kind kind)
 {
     struct descriptor *d = entry(loop, fd);
 
-    if (d)
-        reset(loop, d, kind); /* whatever had this number before was closed behind our back */
+    if (!d)
+        return;
+    if (unlikely(d->ops))
+        coil__die(
+            "descriptor %d was closed while a task waits on it: coil_close it, or coil_forget", fd);
+    reset(loop, d, kind); /* whatever had this number before was closed behind our back */
 }
 
 /* Ends all that goes on with fd. 0, or -EBADF if that is under way already. */
@@ -149,14 +153,40 @@ static struct loop *here_loop(const char *what)
     return coil__here.loop;
 }
 
+static ssize_t do_close(struct op *op)
+{
+    /* Linux has let go of the number also when it says EINTR. */
+    return close(op->fd) < 0 && errno != EINTR ? -1 : 0;
+}
+
+/* A file may have to be written out, and a socket told to linger does so, non-blocking or not. */
+static bool close_may_block(int fd, enum descriptor_kind kind)
+{
+    struct linger linger = {.l_onoff = 0};
+    socklen_t len = sizeof(linger);
+
+    if (kind == FD_FILE)
+        return true;
+    return kind == FD_TCP && getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &len) == 0 &&
+           linger.l_onoff && linger.l_linger;
+}
+
 int coil_close(int fd)
 {
-    int r = let_go(here_loop("coil_close"), fd);
+    struct loop *loop = here_loop("coil_close");
+    const struct descriptor *d = descriptor_known(&loop->descriptors, fd);
+    enum descriptor_kind kind = d ? (enum descriptor_kind)d->kind : FD_UNKNOWN;
+    struct op op = {.call = do_close, .fd = fd};
+    int r = let_go(loop, fd);
 
     if (r < 0)
         return r;
-    /* Linux has let go of the number also when it says EINTR. */
-    return close(fd) < 0 && errno != EINTR ? -errno : 0;
+    if (close_may_block(fd, kind)) {
+        r = (int)coil__op_run_shielded(&op);
+        if (r != -EAGAIN && r != -ENOMEM)
+            return r;
+    }
+    return do_close(&op) < 0 ? -errno : 0;
 }
 
 int coil_forget(int fd)

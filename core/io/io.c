@@ -32,6 +32,14 @@ static bool is_socket(int fd)
            descriptor_is_socket(d);
 }
 
+/* Of messages, MSG_WAITALL never takes more than one. */
+static bool is_stream(int fd)
+{
+    struct descriptor *d;
+
+    return is_socket(fd) && descriptor_get(coil__here.loop, fd, &d) >= 0 && d->kind < FD_DATAGRAM;
+}
+
 static ssize_t run_buffer(enum op_kind kind, int fd, const void *buf, size_t n, int64_t offset,
                           int flags, bool writes)
 {
@@ -70,7 +78,7 @@ static ssize_t recv_all(int fd, void *buf, size_t n, int flags)
 
 ssize_t coil_recv(int fd, void *buf, size_t n, int flags)
 {
-    if (flags & MSG_WAITALL && !(flags & MSG_PEEK) && n <= LEN_MOST)
+    if (flags & MSG_WAITALL && !(flags & MSG_PEEK) && n <= LEN_MOST && is_stream(fd))
         return recv_all(fd, buf, n, flags & ~MSG_WAITALL);
     return run_buffer(OP_RECV, fd, buf, n, -1, flags & ~MSG_WAITALL, false);
 }

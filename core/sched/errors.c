@@ -5,7 +5,8 @@
 #include "loop.h"
 
 struct errors {
-    uint64_t serial; /* no other list of the loop has it */
+    uint64_t serial;     /* no other list of the loop has it */
+    struct errors *next; /* to be freed */
     size_t count;
     size_t capacity;
     struct error_record records[];
@@ -39,13 +40,30 @@ uint64_t coil__errors_serial(const struct errors *list)
     return list->serial;
 }
 
+/* Groups nest as deep as tasks start tasks, so this does not call itself: lists found inside a list
+ * are put behind it. */
 void coil__errors_free(struct loop *loop, struct errors *list)
 {
-    if (!list)
-        return;
-    for (size_t i = 0; i < list->count; i++)
-        coil__errors_free(loop, list->records[i].inner); /* as deep as the groups were nested */
-    loop_allocate(loop, list, 0);
+    struct errors *last = list;
+
+    if (list)
+        list->next = NULL;
+    while (list) {
+        struct errors *next;
+
+        for (size_t i = 0; i < list->count; i++) {
+            struct errors *inner = list->records[i].inner;
+
+            if (!inner)
+                continue;
+            inner->next = NULL;
+            last->next = inner;
+            last = inner;
+        }
+        next = list->next;
+        loop_allocate(loop, list, 0);
+        list = next;
+    }
 }
 
 static int show(const struct errors *l, size_t i, struct coil_error *ret)

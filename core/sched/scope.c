@@ -242,6 +242,7 @@ void coil_shield_begin_at(struct coil_scope *s, int64_t limit_ns, const char *si
 void coil_scope_prepare(struct coil_scope *s)
 {
     coil__scope_prepare(scope_of(s));
+    scope_of(s)->loop = coil__here.loop; /* so that other threads know where to send a cancel */
 }
 
 void coil_scope_begin_prepared_at(struct coil_scope *s, int64_t deadline_ns, const char *site)

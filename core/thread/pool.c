@@ -5,13 +5,9 @@
 #include "pool.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <signal.h>
-#include <unistd.h>
 
 #include "../sched/loop.h"
-
-#define THREAD_STACK (128 * 1024)
 
 int coil__pool_init(struct pool *p, unsigned int most)
 {
@@ -84,28 +80,23 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
+/* With the default stack: what is not touched costs address space only, and libc takes the
+ * program's thread-local data out of it, of which we know nothing. */
 static int start_thread(struct loop *loop)
 {
     struct pool *p = &loop->pool;
-    size_t least = (size_t)sysconf(_SC_THREAD_STACK_MIN);
     sigset_t all;
     sigset_t before;
-    pthread_attr_t attr;
     int r;
 
     if (!p->ids)
         p->ids = loop_allocate(loop, NULL, p->most * sizeof(p->ids[0]));
     if (!p->ids)
         return -ENOMEM;
-    r = pthread_attr_init(&attr);
-    if (r)
-        return -r;
-    pthread_attr_setstacksize(&attr, THREAD_STACK > least ? THREAD_STACK : least);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    r = pthread_create(&p->ids[p->threads], &attr, thread_main, loop);
+    r = pthread_create(&p->ids[p->threads], NULL, thread_main, loop);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attr);
     if (!r)
         p->threads++;
     return -r;
