@@ -5,13 +5,14 @@
  *     call back, so their callers need not be ready for it. User code never runs inside wait: a
  *     completion makes a task ready, no more.
  *  3. cancel is a wish. The op still completes, with -ECANCELED, or, if it had already happened,
- * with its real result and all of its effect. The result wins.
+ *     with its real result and all of its effect. The result wins.
  *  4. A result is what the system call would have said: a count, a descriptor, 0, or -errno.
- * -EINTR, -EAGAIN and the kernel's internal -512..-516 never get out.
+ *     -EINTR, -EAGAIN and the kernel's internal -512..-516 never get out.
  *  5. From submit to completion the backend owns the op and all it points to. Before and after, it
- * does not look.
+ *     does not look.
  *  6. Both backends give the same outcome for the same events: close-on-exec and non-blocking on
- * every new descriptor, no SIGPIPE, partial counts kept, cancelled before the start has no effect.
+ *     every new descriptor, no SIGPIPE, partial counts kept, cancelled before the start has no
+ *     effect.
  *
  * What a backend may count on: the descriptor stays open until the op has completed, and has at
  * most one reader and one writer (core/io/descriptor.c sees to both). */
@@ -98,7 +99,6 @@ static inline bool op_is_out_of_band(const struct op *op)
 
 struct backend_config {
     struct descriptors *descriptors;
-    struct mailbox *mailbox;
     unsigned int sq_entries; /* 0: the default */
     unsigned int cq_entries;
     void *(*allocate)(void *ctx, void *ptr, size_t size);

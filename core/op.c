@@ -107,8 +107,8 @@ static int submit(struct loop *loop, struct op *op)
  *
  * Cancellation does not cut this short. The kernel may be writing into a buffer on this very stack,
  * so we ask the backend to hurry and still wait for the op itself. Its result is the truth: a read
- * that won the race keeps its bytes, and the caller meets the cancellation at its next checkpoint.
- */
+ * that won the race keeps its bytes, and the caller meets the cancellation at its next
+ * checkpoint. */
 static ssize_t submit_and_wait(struct coil_task *self, struct op *op)
 {
     struct loop *loop = self->loop;
@@ -197,6 +197,13 @@ static bool is_for_pauses(const struct op *op, const struct descriptor *d)
     return d->kind == FD_UNIX_DATAGRAM && (op->kind == OP_SEND || op->kind == OP_SENDMSG);
 }
 
+/* Files, which are always ready and yet block. A ring can do them, but not at the file's own position: a
+ * write that comes up short leaves it where it was (seen on 6.18), and two at once race for it. */
+static bool is_for_pool(const struct op *op, const struct descriptor *d, bool readiness)
+{
+    return d->kind == FD_FILE && op->kind != OP_POLL && (readiness || op->offset < 0);
+}
+
 static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *d)
 {
     const struct coil__backend_ops *ops = self->loop->ops;
@@ -213,7 +220,7 @@ static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *
 
         return attempt(self, op, &room);
     }
-    if (ops->readiness && d->kind == FD_FILE && op->kind != OP_POLL) {
+    if (is_for_pool(op, d, ops->readiness)) {
         op->route = ROUTE_POOL;
     } else if (ops->readiness &&
                (d->ready & (op->writes ? SIDE_WRITE : SIDE_READ) || op_is_out_of_band(op))) {
@@ -230,7 +237,8 @@ static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *
 /* Reading no bytes waits for none; of messages, one is taken and cut. */
 static bool reads_nothing(const struct op *op, const struct descriptor *d)
 {
-    return !op->len && (op->kind == OP_READ || (op->kind == OP_RECV && d->kind < FD_DATAGRAM));
+    return !op->len && (op->kind == OP_READ || op->kind == OP_READV ||
+                        (op->kind == OP_RECV && d->kind < FD_DATAGRAM));
 }
 
 static struct coil_task *self_or_die(void)
@@ -327,6 +335,8 @@ static int hold_descriptor(struct loop *loop, struct op *hold, int fd)
     r = descriptor_get(loop, fd, &d);
     if (r >= 0)
         link_to(hold, d);
+    if (r == -EBADF && !descriptor_known(&loop->descriptors, fd))
+        return 0; /* not open: the call itself will say so, if it minds */
     return r;
 }
 
@@ -345,6 +355,7 @@ ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd)
     op->kind = OP_CALL;
     op->route = ROUTE_POOL;
     op->fd = fd;
+    fire_timers(self->loop); /* a pool thread may be quicker than the turn */
     if (task_cancelled(self))
         return task_refuse(self);
     r = hold_descriptor(self->loop, op, fd);

@@ -16,8 +16,8 @@ uint32_t coil__op_generation(int fd);
 /* Remembers what ended a receive that had bytes to deliver, for the next one. */
 void coil__op_late_error(int fd, int error);
 
-/* Runs op->call in the blocking pool. The descriptors it uses (< 0: none) are not closed under it.
- */
+/* Runs op->call in the blocking pool. The descriptors it uses (< 0: none) are not closed under
+ * it. */
 ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd);
 
 /* The same for what must be done, cancelled or not. -EAGAIN, -ENOMEM: it was not; there is no

@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,6 +112,18 @@ static void start_connection(struct server *s, int fd)
     atomic_fetch_add(&s->config->ledger.failed, 1);
 }
 
+/* That one connection was gone, or refused, before we took it: accept(2) says to try again. */
+static bool connection_failed(int r)
+{
+    static const int codes[] = {ECONNABORTED, EPROTO,  ENETDOWN,     ENOPROTOOPT, EHOSTDOWN,  ENONET,
+                                EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH, ETIMEDOUT,   ECONNRESET};
+
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+        if (r == -codes[i])
+            return true;
+    return false;
+}
+
 static int accept_all(void *arg)
 {
     struct server *s = arg;
@@ -126,9 +139,9 @@ static int accept_all(void *arg)
             fd = coil_sleep(100 * COIL_MILLISECOND);
             if (fd < 0)
                 return fd;
-        } else if (fd == -ECANCELED || fd == -EBADF || fd == -EINVAL || fd == -ENOTSOCK) {
+        } else if (!connection_failed(fd)) {
             return fd;
-        } /* else: that one connection was gone before we took it */
+        }
     }
 }
 

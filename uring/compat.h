@@ -1,5 +1,5 @@
-/* compat.h - what newer kernels know and liburing 2.3 does not name, each with its kernel version.
- */
+/* compat.h - what newer kernels know and liburing 2.3 does not name, each with its kernel
+ * version. */
 #ifndef URING_COMPAT_H
 #define URING_COMPAT_H
 
@@ -18,8 +18,8 @@
 #define IORING_FEAT_NO_IOWAIT (1U << 17) /* Linux 6.15 */
 #endif
 
-/* The kernel's own ERESTARTSYS and kin. A cancelled operation of a worker thread answers with them.
- */
+/* The kernel's own ERESTARTSYS and kin. A cancelled operation of a worker thread answers with
+ * them. */
 #define KERNEL_RESTART_FIRST 512
 #define KERNEL_RESTART_LAST  516
 

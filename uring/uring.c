@@ -62,8 +62,7 @@ struct backend {
     void *allocate_ctx;
 };
 
-/* --- Slots --------------------------------------------------------------------------------------
- */
+/* --- Slots ----------------------------------------------------------------------------------- */
 
 static bool add_slots(struct backend *b)
 {
@@ -116,8 +115,7 @@ static struct op *op_named(const struct backend *b, uint64_t user_data)
     return b->slots[i].op;
 }
 
-/* --- Submitting ---------------------------------------------------------------------------------
- */
+/* --- Submitting ------------------------------------------------------------------------------ */
 
 static void prepare(struct io_uring_sqe *sqe, const struct op *op)
 {
@@ -171,6 +169,8 @@ static void prepare(struct io_uring_sqe *sqe, const struct op *op)
 
 static unsigned int readiness_of(const struct op *op)
 {
+    if (op_is_out_of_band(op))
+        return op->flags & MSG_OOB ? POLLPRI : 0; /* errors are always told */
     return op->writes ? POLLOUT : POLLIN;
 }
 
@@ -218,8 +218,7 @@ static void uring_submit(struct backend *b, struct op *op)
         push_or_wait(b, op);
 }
 
-/* --- Cancelling ---------------------------------------------------------------------------------
- */
+/* --- Cancelling ------------------------------------------------------------------------------ */
 
 static void push_cancel(struct backend *b, struct op *op)
 {
@@ -272,8 +271,7 @@ static void uring_cancel(struct backend *b, struct op *op)
         is_over(b, op);
         return;
     }
-    if (list_empty(&b->asked))
-        b->ask_again_in_ns = 0; /* the alarm is set when it turns out to be needed */
+    b->ask_again_in_ns = 0; /* the alarm is set when it turns out to be needed */
     list_push_back(&b->asked, &op->link);
     b->asked_just_now = true;
     push_cancel(b, op);
@@ -302,8 +300,7 @@ static void ask_again(struct backend *b)
     b->ask_again_at_ns = now_ns + b->ask_again_in_ns;
 }
 
-/* --- Completing ---------------------------------------------------------------------------------
- */
+/* --- Completing ------------------------------------------------------------------------------ */
 
 static void finish(struct backend *b, struct op *op, ssize_t result)
 {
@@ -338,6 +335,8 @@ static void op_answered(struct backend *b, struct op *op, int result, unsigned i
             finish(b, op, result);
             return;
         }
+        if (op->descriptor)
+            op->descriptor->drained = false; /* what it says of the socket led to this */
         once_more(b, op, result == -EAGAIN ? POLLS : ON_RING);
         return;
     }
@@ -454,8 +453,7 @@ static void uring_wake(struct backend *b)
     (void)ignored; /* a full counter wakes as well */
 }
 
-/* --- Opening and closing ------------------------------------------------------------------------
- */
+/* --- Opening and closing --------------------------------------------------------------------- */
 
 static int uring_open(struct backend **ret, const struct backend_config *config,
                       struct backend_reason *why)

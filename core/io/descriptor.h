@@ -1,5 +1,5 @@
-/* descriptor.h - what a loop knows about a descriptor: who waits on it, and what epoll said of it.
- */
+/* descriptor.h - what a loop knows about a descriptor: who waits on it, and what epoll said of
+ * it. */
 #ifndef CORE_IO_DESCRIPTOR_H
 #define CORE_IO_DESCRIPTOR_H
 

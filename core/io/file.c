@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -74,19 +75,23 @@ int coil_openat(int dirfd, const char *path, int flags, mode_t mode)
 static ssize_t do_openat2(struct op *op)
 {
     struct file_call *c = of(op);
-    int fd = (int)syscall(SYS_openat2, c->fds[0], c->paths[0], c->buf, c->size);
 
-    if (fd >= 0)
-        fcntl(fd, F_SETFD, FD_CLOEXEC);
-    return fd;
+    return syscall(SYS_openat2, c->fds[0], c->paths[0], c->buf, c->size);
 }
 
 int coil_openat2(int dirfd, const char *path, const struct open_how *how, size_t size)
 {
-    struct file_call c = {
-        .fds = {dirfd, -1}, .paths = {path}, .buf = (void *)(uintptr_t)how, .size = size};
-    int fd = path && how ? (int)run(&c, do_openat2) : -EFAULT;
+    uint64_t ours[16] = {0}; /* how, with close-on-exec: its first word is the flags */
+    struct file_call c = {.fds = {dirfd, -1}, .paths = {path}, .buf = ours, .size = size};
+    int fd;
 
+    if (!path || !how)
+        return -EFAULT;
+    if (size < sizeof(ours[0]) || size > sizeof(ours))
+        return size < sizeof(ours[0]) ? -EINVAL : -E2BIG;
+    memcpy(ours, how, size);
+    ours[0] |= O_CLOEXEC;
+    fd = (int)run(&c, do_openat2);
     note_file(fd);
     return fd;
 }
@@ -240,32 +245,55 @@ ssize_t coil_getdents(int fd, void *buf, size_t n)
                        : run_with(&(struct file_call){.buf = buf, .size = n}, fd, do_getdents);
 }
 
+/* On a copy: a template that did not work is to stay one. */
 static ssize_t do_mkostemp(struct op *op)
 {
-    return mkostemp(of(op)->buf, (int)of(op)->flags | O_CLOEXEC);
+    struct file_call *c = of(op);
+
+    memcpy(c->buf, c->paths[0], c->size);
+    return mkostemp(c->buf, (int)c->flags | O_CLOEXEC);
+}
+
+static ssize_t do_mkdtemp(struct op *op)
+{
+    struct file_call *c = of(op);
+
+    memcpy(c->buf, c->paths[0], c->size);
+    return mkdtemp(c->buf) ? 0 : -1;
+}
+
+static int make_temporary(char *path, int flags, ssize_t (*call)(struct op *op))
+{
+    char copy[PATH_MAX];
+    struct file_call c = {
+        .fds = {-1, -1}, .paths = {path}, .buf = copy, .flags = (unsigned int)flags};
+    int r;
+
+    if (!path)
+        return -EFAULT;
+    c.size = strlen(path) + 1;
+    if (c.size > sizeof(copy))
+        return -ENAMETOOLONG;
+    r = (int)run(&c, call);
+    if (r >= 0)
+        memcpy(path, copy, c.size);
+    return r;
 }
 
 int coil_mkostemp(char *path, int flags)
 {
-    struct file_call c = {.fds = {-1, -1}, .buf = path, .flags = (unsigned int)flags};
-    int fd = path ? (int)run(&c, do_mkostemp) : -EFAULT;
+    int fd = make_temporary(path, flags, do_mkostemp);
 
     note_file(fd);
     return fd;
 }
 
-static ssize_t do_mkdtemp(struct op *op)
-{
-    return mkdtemp(of(op)->buf) ? 0 : -1;
-}
-
 int coil_mkdtemp(char *path)
 {
-    return path ? (int)run(&(struct file_call){.fds = {-1, -1}, .buf = path}, do_mkdtemp) : -EFAULT;
+    return make_temporary(path, 0, do_mkdtemp);
 }
 
-/* --- Whole files: one job each, so that a cancellation finds them not begun or done -------------
- */
+/* --- Whole files: one job each, so that a cancellation finds them not begun or done ---------- */
 
 static ssize_t close_after(int fd, ssize_t r)
 {
@@ -287,6 +315,9 @@ static ssize_t read_to_end(int fd, struct file_call *c)
     do {
         if (room - c->size < 2) { /* a byte of data, and the zero behind all of it */
             size_t larger = room ? room * 2 : 16384;
+
+            if (larger - 2 > most)
+                larger = most + 2; /* one byte more than may be: to see that there is one */
             char *buf = realloc(c->buf, larger);
 
             if (!buf)

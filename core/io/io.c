@@ -12,7 +12,8 @@
 #include "../sched/loop.h"
 
 #define IOV_MOST 1024
-#define LEN_MOST 0x7ffff000 /* what read(2) and write(2) do at the most */
+#define NOT_OURS (MSG_WAITALL | MSG_DONTWAIT) /* how to wait is not the caller's to say */
+#define LEN_MOST 0x7ffff000                   /* what read(2) and write(2) do at the most */
 
 static int check_len(size_t *n)
 {
@@ -56,8 +57,8 @@ static ssize_t run_buffer(enum op_kind kind, int fd, const void *buf, size_t n, 
 }
 
 /* MSG_WAITALL, done here so that it means the same on every backend: until all n bytes are there,
- * or something ends it, and then what there is counts. An error that the system says once is kept.
- */
+ * or something ends it, and then what there is counts. An error that the system says once is
+ * kept. */
 static ssize_t recv_all(int fd, void *buf, size_t n, int flags)
 {
     const uint32_t generation = coil__op_generation(fd);
@@ -79,13 +80,13 @@ static ssize_t recv_all(int fd, void *buf, size_t n, int flags)
 ssize_t coil_recv(int fd, void *buf, size_t n, int flags)
 {
     if (flags & MSG_WAITALL && !(flags & MSG_PEEK) && n <= LEN_MOST && is_stream(fd))
-        return recv_all(fd, buf, n, flags & ~MSG_WAITALL);
-    return run_buffer(OP_RECV, fd, buf, n, -1, flags & ~MSG_WAITALL, false);
+        return recv_all(fd, buf, n, flags & ~NOT_OURS);
+    return run_buffer(OP_RECV, fd, buf, n, -1, flags & ~NOT_OURS, false);
 }
 
 ssize_t coil_send(int fd, const void *buf, size_t n, int flags)
 {
-    return run_buffer(OP_SEND, fd, buf, n, -1, (flags | MSG_NOSIGNAL) & ~MSG_WAITALL, true);
+    return run_buffer(OP_SEND, fd, buf, n, -1, (flags | MSG_NOSIGNAL) & ~NOT_OURS, true);
 }
 
 ssize_t coil_read(int fd, void *buf, size_t n)
@@ -115,6 +116,8 @@ static int check_iov(const struct iovec *iov, int count)
 
     if (count < 0 || count > IOV_MOST)
         return -EINVAL;
+    if (count && !iov)
+        return -EFAULT;
     for (int i = 0; i < count; i++) {
         if (iov[i].iov_len > SSIZE_MAX - sum)
             return -EINVAL;
@@ -173,12 +176,12 @@ ssize_t coil_writev(int fd, const struct iovec *iov, int count)
 
 ssize_t coil_recvmsg(int fd, struct msghdr *msg, int flags)
 {
-    return run_message(OP_RECVMSG, fd, msg, (flags | MSG_CMSG_CLOEXEC) & ~MSG_WAITALL, false);
+    return run_message(OP_RECVMSG, fd, msg, (flags | MSG_CMSG_CLOEXEC) & ~NOT_OURS, false);
 }
 
 ssize_t coil_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
-    return run_message(OP_SENDMSG, fd, msg, (flags | MSG_NOSIGNAL) & ~MSG_WAITALL, true);
+    return run_message(OP_SENDMSG, fd, msg, (flags | MSG_NOSIGNAL) & ~NOT_OURS, true);
 }
 
 ssize_t coil_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *addr,
@@ -235,14 +238,17 @@ int coil_send_all(int fd, const void *buf, size_t n, int flags, size_t *ret_sent
     return r < 0 ? (int)r : 0;
 }
 
-/* --- Sockets ------------------------------------------------------------------------------------
- */
+/* --- Sockets --------------------------------------------------------------------------------- */
 
 int coil_socket(int domain, int type, int protocol)
 {
     int fd = socket(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
 
-    return fd < 0 ? -errno : fd;
+    if (fd < 0)
+        return -errno;
+    if (here_task())
+        coil__descriptor_made(coil__here.loop, fd, FD_UNKNOWN); /* looked at when first used */
+    return fd;
 }
 
 int coil_bind(int fd, const struct sockaddr *addr, socklen_t addrlen)
@@ -263,10 +269,16 @@ int coil_shutdown(int fd, int how)
 int coil_accept(int fd, struct sockaddr *addr, socklen_t *addrlen)
 {
     struct op op = {.kind = OP_ACCEPT, .ptr = addr, .addrlen = addr ? addrlen : NULL, .offset = -1};
-    int r = (int)coil__op_run(&op, fd, false);
+    enum descriptor_kind kind = FD_UNKNOWN;
+    struct descriptor *d;
+    int r;
 
+    /* What is accepted is what the listener is. Asked first: afterwards fd may be another's. */
+    if (is_socket(fd) && descriptor_get(coil__here.loop, fd, &d) >= 0)
+        kind = (enum descriptor_kind)d->kind;
+    r = (int)coil__op_run(&op, fd, false);
     if (r >= 0)
-        coil__descriptor_made(coil__here.loop, r, (enum descriptor_kind)op.descriptor->kind);
+        coil__descriptor_made(coil__here.loop, r, kind);
     return r;
 }
 
@@ -284,8 +296,7 @@ int coil_connect(int fd, const struct sockaddr *addr, socklen_t addrlen)
     return (int)coil__op_run(&op, fd, true);
 }
 
-/* --- Readiness ----------------------------------------------------------------------------------
- */
+/* --- Readiness ------------------------------------------------------------------------------- */
 
 static int wait_ready(int fd, int events, bool writes)
 {

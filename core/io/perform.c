@@ -68,6 +68,10 @@ static ssize_t try_poll(const struct op *op)
 
     if (r == 0)
         errno = EAGAIN;
+    if (r > 0 && p.revents & POLLNVAL) {
+        errno = EBADF;
+        r = -1;
+    }
     return r > 0 ? 0 : -1;
 }
 
@@ -119,6 +123,14 @@ static bool proves_not_ready(const struct op *op, ssize_t r)
            (size_t)r < op->len && !(d->sticky & side) && !(op->flags & MSG_PEEK);
 }
 
+/* Does EAGAIN to this one say that any other of its side would wait as well? To accept or to poll
+ * is not to read: reading a listener fails at once. */
+static bool speaks_for_its_side(const struct op *op)
+{
+    return op->route == ROUTE_BACKEND && op->kind != OP_ACCEPT && op->kind != OP_POLL &&
+           !op_is_out_of_band(op);
+}
+
 ssize_t coil__op_perform(struct op *op)
 {
     ssize_t r;
@@ -128,8 +140,7 @@ ssize_t coil__op_perform(struct op *op)
     } while (r < 0 && errno == EINTR);
     if (r < 0)
         r = -errno;
-    if (op->route == ROUTE_BACKEND && !op_is_out_of_band(op) &&
-        (r == -EAGAIN || proves_not_ready(op, r)))
+    if (speaks_for_its_side(op) && (r == -EAGAIN || proves_not_ready(op, r)))
         op->descriptor->ready &= (uint8_t) ~(op->writes ? SIDE_WRITE : SIDE_READ);
     return r;
 }

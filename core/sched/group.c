@@ -186,8 +186,7 @@ size_t coil_group_count(const struct coil_group *g)
     return group_of(g)->state == GROUP_ACTIVE ? group_of(g)->count : 0;
 }
 
-/* --- Handles ------------------------------------------------------------------------------------
- */
+/* --- Handles --------------------------------------------------------------------------------- */
 
 void coil_task_cancel_at(struct coil_handle *public, const char *reason, const char *site)
 {

@@ -17,8 +17,7 @@
 
 __thread struct here coil__here __attribute__((tls_model("initial-exec")));
 
-/* --- The ready queue ----------------------------------------------------------------------------
- */
+/* --- The ready queue ------------------------------------------------------------------------- */
 
 void coil__ready(struct loop *loop, struct coil_task *t)
 {
@@ -150,8 +149,7 @@ static void run_ready(struct loop *loop)
     }
 }
 
-/* --- The turn -----------------------------------------------------------------------------------
- */
+/* --- The turn -------------------------------------------------------------------------------- */
 
 static void deliver_mail(struct loop *loop)
 {
@@ -221,8 +219,7 @@ static void wait_for_posters(struct loop *loop)
         sched_yield();
 }
 
-/* --- Its life -----------------------------------------------------------------------------------
- */
+/* --- Its life -------------------------------------------------------------------------------- */
 
 static void *from_malloc(void *ctx, void *ptr, size_t size)
 {
@@ -247,7 +244,6 @@ static int open_loop(struct loop *loop, const struct coil_loop_options *o)
 {
     struct backend_config config = {
         .descriptors = &loop->descriptors,
-        .mailbox = &loop->mailbox,
         .sq_entries = o->sq_entries,
         .cq_entries = o->cq_entries,
     };

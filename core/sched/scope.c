@@ -62,8 +62,12 @@ static void update(struct scope *s)
         if (!abort_fn)
             continue; /* an earlier one unparked it */
         t->abort = NULL;
-        if (abort_fn(t->abort_ctx) == COIL_ABORT_DONE)
-            coil__unpark(t, -ECANCELED);
+        if (abort_fn(t->abort_ctx) != COIL_ABORT_DONE)
+            continue;
+        if (unlikely(t->state != TASK_PARKED))
+            coil__die("an abort function unparked task %s, spawned at %s, and said it was done", t->name,
+                      t->site);
+        coil__unpark(t, -ECANCELED);
     }
 }
 
@@ -165,13 +169,14 @@ void coil__scope_begin(struct scope *s, struct scope *parent, struct coil_task *
 
 int coil__scope_end(struct scope *s, int rc)
 {
-    bool outer = !s->shielded && s->parent && s->parent->seen & ASK_STOP;
+    bool outer;
 
     assert(list_empty(&s->children));
     disarm(s);
     /* A cancel from another thread may lie in the mailbox, or be about to. */
     while (unlikely(__atomic_load_n(&s->mailed, __ATOMIC_ACQUIRE)))
         coil__mailbox_deliver(&s->loop->mailbox);
+    outer = !s->shielded && s->parent && s->parent->seen & ASK_STOP;
     if (s->parent)
         list_remove(&s->siblings);
     s->state = SCOPE_ENDED;
@@ -184,8 +189,7 @@ int coil__scope_end(struct scope *s, int rc)
     return s->fails && s->cause == COIL_CAUSE_DEADLINE ? -ETIME : 0;
 }
 
-/* --- The public side ---------------------------------------------------------------------------
- */
+/* --- The public side ------------------------------------------------------------------------- */
 
 static struct coil_task *must_be_task(const char *what, const char *site)
 {
@@ -275,8 +279,7 @@ int coil_scope_end_at(struct coil_scope *public, int rc, const char *site)
 
     coil__scope_check_end(s, false, site);
     s->task->scope = s->parent;
-    rc = coil__scope_end(s, rc);
-    return rc;
+    return coil__scope_end(s, rc);
 }
 
 static void cancel_arrived(struct mail *m)

@@ -57,29 +57,36 @@ static struct stack_pool *pool_of(struct stacks *all, unsigned int class)
     return &all->pools[class - STACK_CLASS_MIN];
 }
 
-/* With room to align the first stack to its size, so that any address in a stack leads to its base.
- */
+/* With room to align the first stack to its size, so that any address in a stack leads to its
+ * base. */
 static size_t mapping_size(size_t count, unsigned int class)
 {
     return (count + 1) << class;
+}
+
+static size_t page_size(void)
+{
+    long size = sysconf(_SC_PAGESIZE);
+
+    return size > 0 ? (size_t)size : 4096;
 }
 
 unsigned int coil__stack_class(size_t size)
 {
     unsigned int class = STACK_CLASS_MIN;
 
+    const uint64_t least = 4 * page_size(); /* one of them is the guard */
+
     if (size < STACK_SIZE_MIN || size > STACK_SIZE_MAX)
         return 0;
-    while (UINT64_C(1) << class < size)
+    while (UINT64_C(1) << class < size || UINT64_C(1) << class < least)
         class ++;
     return class + STACK_CLASS_SCALE;
 }
 
 void coil__stacks_init(struct stacks *all)
 {
-    long page_size = sysconf(_SC_PAGESIZE);
-
-    *all = (struct stacks){.page_size = page_size > 0 ? (size_t)page_size : 4096};
+    *all = (struct stacks){.page_size = page_size()};
     for (size_t i = 0; i < STACK_CLASSES; i++) {
         list_init(&all->pools[i].warm);
         list_init(&all->pools[i].cold);
@@ -105,8 +112,8 @@ void coil__stacks_close(struct stacks *all)
 }
 
 /* Where the block of a slab's ith stack begins. Not all at the top exactly: parked tasks would lie
- * at one and the same offset from a multiple of the page, and compete for a few lines of the cache.
- */
+ * at one and the same offset from a multiple of the page, and compete for a few lines of the
+ * cache. */
 static void *block_of(const struct slab *s, size_t i, unsigned int class, size_t block_size)
 {
     return s->base + ((i + 1) << class) - block_size - i % COLORS * COLOR_SIZE;
@@ -251,8 +258,8 @@ static void slab_unmap(struct stack_pool *pool, struct slab *s, unsigned int cla
     free(s);
 }
 
-/* Gives back all of a stack but the page its links are in; that goes when its whole slab is cold.
- */
+/* Gives back all of a stack but the page its links are in; that goes when its whole slab is
+ * cold. */
 static void chill(struct stacks *all, struct stack_pool *pool, struct free_stack *f,
                   unsigned int class, size_t block_size)
 {

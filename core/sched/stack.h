@@ -3,8 +3,9 @@
 #define CORE_SCHED_STACK_H
 
 #include "../list.h"
+#include "context.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(CONTEXT_ASAN) || defined(CONTEXT_TSAN)
 #define STACK_CLASS_SCALE 2 /* frames under a sanitizer are several times as large */
 #else
 #define STACK_CLASS_SCALE 0

@@ -1,5 +1,5 @@
-/* mailbox.h - how other threads reach a loop: messages in, in order, run by the loop between turns.
- */
+/* mailbox.h - how other threads reach a loop: messages in, in order, run by the loop between
+ * turns. */
 #ifndef CORE_THREAD_MAILBOX_H
 #define CORE_THREAD_MAILBOX_H
 

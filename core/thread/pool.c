@@ -8,6 +8,7 @@
 #include <signal.h>
 
 #include "../sched/loop.h"
+#include "runtime.h"
 
 int coil__pool_init(struct pool *p, unsigned int most)
 {
@@ -87,16 +88,23 @@ static int start_thread(struct loop *loop)
     struct pool *p = &loop->pool;
     sigset_t all;
     sigset_t before;
+    pthread_attr_t attr;
     int r;
 
     if (!p->ids)
         p->ids = loop_allocate(loop, NULL, p->most * sizeof(p->ids[0]));
     if (!p->ids)
         return -ENOMEM;
+    r = pthread_attr_init(&attr);
+    if (r)
+        return -r;
+    if (loop->runtime)
+        coil__runtime_unpin(loop->runtime, &attr);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    r = pthread_create(&p->ids[p->threads], NULL, thread_main, loop);
+    r = pthread_create(&p->ids[p->threads], &attr, thread_main, loop);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attr);
     if (!r)
         p->threads++;
     return -r;
@@ -126,6 +134,16 @@ int coil__pool_submit(struct loop *loop, struct op *op)
     }
     p->pending++;
     return 0;
+}
+
+bool coil__pool_has_room(struct pool *p)
+{
+    bool room;
+
+    pthread_mutex_lock(&p->lock);
+    room = list_empty(&p->queue) && (p->idle || p->threads < p->most);
+    pthread_mutex_unlock(&p->lock);
+    return room;
 }
 
 bool coil__pool_cancel(struct loop *loop, struct op *op)

@@ -28,6 +28,9 @@ void coil__pool_close(struct loop *loop); /* nothing may be pending */
  * thread, and none can be had. */
 int coil__pool_submit(struct loop *loop, struct op *op);
 
+/* Would an op be taken up at once, as far as one can tell? */
+bool coil__pool_has_room(struct pool *p);
+
 /* True: no thread had taken op up, and none will. */
 bool coil__pool_cancel(struct loop *loop, struct op *op);
 

@@ -35,6 +35,7 @@ struct runtime {
     bool shutting_down;
     const char *reason;
     unsigned int count;
+    cpu_set_t cpus; /* the caller's */
     struct seat seats[];
 };
 
@@ -81,6 +82,11 @@ void coil__runtime_left(struct runtime *r, struct loop *loop)
     pthread_mutex_lock(&r->lock);
     r->seats[loop->index].loop = NULL;
     pthread_mutex_unlock(&r->lock);
+}
+
+void coil__runtime_unpin(const struct runtime *r, pthread_attr_t *attr)
+{
+    pthread_attr_setaffinity_np(attr, sizeof(r->cpus), &r->cpus);
 }
 
 static void *thread_main(void *arg)
@@ -187,6 +193,7 @@ int coil_runtime_run_at(const struct coil_runtime_options *options, coil_task_fn
     r->name = name;
     r->site = site;
     r->count = count;
+    r->cpus = cpus;
     pthread_mutex_init(&r->lock, NULL);
 
     result = start(r, &cpus, &started);

@@ -13,8 +13,8 @@
 #define COIL_API           __attribute__((visibility("default")))
 #define COIL_MUST_CHECK    __attribute__((warn_unused_result))
 
-/* A deadline that never comes, and a limit that is none. Times are nanoseconds of CLOCK_MONOTONIC.
- */
+/* A deadline that never comes, and a limit that is none. Times are nanoseconds of
+ * CLOCK_MONOTONIC. */
 #define COIL_FOREVER     INT64_MAX
 
 #define COIL_MICROSECOND INT64_C(1000)

@@ -49,8 +49,8 @@ COIL_API COIL_MUST_CHECK ssize_t coil_readlinkat(int dirfd, const char *path, ch
 COIL_API COIL_MUST_CHECK ssize_t coil_getdents(int fd, void *buf, size_t n);
 
 /* Make a file or directory with a name nobody had; the six X at the end of path are replaced. A
- * file without a name: coil_openat with O_TMPFILE. coil_mkostemp: the descriptor.  coil_mkdtemp: 0.
- */
+ * file without a name: coil_openat with O_TMPFILE. coil_mkostemp: the descriptor.  coil_mkdtemp:
+ * 0. */
 COIL_API COIL_MUST_CHECK int coil_mkostemp(char *path, int flags);
 COIL_API COIL_MUST_CHECK int coil_mkdtemp(char *path);
 

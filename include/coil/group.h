@@ -39,7 +39,8 @@ struct coil_handle {
 
 /* How to spawn. Zeroed, it asks for the defaults. */
 struct coil_spawn_options {
-    const char *name;  /* for people; must live as long as the group. Default: fn's name */
+    const char *name; /* for people; must live as long as a record of the task can be read. Default:
+                       * fn's name */
     size_t stack_size; /* bytes, 16 KiB to 1 GiB, rounded up to a power of two. 0: 64 KiB */
     struct coil_handle *handle; /* filled in if not NULL */
 };
@@ -53,8 +54,8 @@ COIL_API void coil_group_begin_at(struct coil_group *g, const char *site);
 /* Starts fn(arg) in g. It first runs when the caller next waits, and it does run, up to its first
  * checkpoint at least, also in a cancelled group. Any task of the loop may spawn, the group's own
  * included, until g has ended. Not a checkpoint. options may be NULL, and is not kept.
- * 0.  -EINVAL: fn is NULL, or the stack size is out of range.  -ESHUTDOWN: g has ended, or not
- * begun. -ENOMEM: no memory for a stack. */
+ * 0.  -EINVAL: fn is NULL, or the stack size is out of range.
+ * -ESHUTDOWN: g has ended, or not begun.  -ENOMEM: no memory for a stack. */
 #define coil_group_spawn(g, fn, arg) coil_group_spawn_at((g), (fn), (arg), NULL, #fn, COIL_HERE)
 #define coil_group_spawn_with(g, fn, arg, options)                                                 \
     coil_group_spawn_at((g), (fn), (arg), (options), #fn, COIL_HERE)

@@ -18,11 +18,11 @@ extern "C" {
  * errno, the same on every backend:
  *
  *   -ECANCELED  you were asked to stop, and nothing happened: no byte was read, nothing accepted.
- * (Of a call that writes, no byte went: had any gone, the answer would be their count.) -EBADF no
- * such descriptor, or coil_close closed it, perhaps while this call waited -EBUSY      another task
- * is reading (or writing) here: one reader and one writer at a time -EINVAL     a length beyond
- * SSIZE_MAX, more than 1024 buffers, or what the system call calls so -ENOMEM     no memory to keep
- * track of the descriptor
+ *               (Of a call that writes, no byte went: had any gone, the answer would be their count.)
+ *   -EBADF      no such descriptor, or coil_close closed it, perhaps while this call waited
+ *   -EBUSY      another task reads (or writes) here: one reader and one writer at a time
+ *   -EINVAL     a length beyond SSIZE_MAX, more than 1024 buffers, or what the system calls so
+ *   -ENOMEM     no memory to keep track of the descriptor
  *
  * and never -EINTR or -EAGAIN. A result that arrives in the same instant as a cancellation wins;
  * the cancellation is met at the next checkpoint. Buffers may be on the stack: a call does not
@@ -60,8 +60,7 @@ COIL_API COIL_MUST_CHECK int coil_send_all(int fd, const void *buf, size_t n, in
 COIL_API COIL_MUST_CHECK ssize_t coil_pread(int fd, void *buf, size_t n, off_t offset);
 COIL_API COIL_MUST_CHECK ssize_t coil_pwrite(int fd, const void *buf, size_t n, off_t offset);
 
-/* --- Sockets
- * ------------------------------------------------------------------------------------*/
+/* --- Sockets --------------------------------------------------------------------------------- */
 
 /* These three never wait and are no checkpoints. */
 COIL_API COIL_MUST_CHECK int coil_socket(int domain, int type, int protocol);
@@ -79,8 +78,7 @@ COIL_API COIL_MUST_CHECK int coil_connect(int fd, const struct sockaddr *addr, s
 /* shutdown(2). Never waits. Calls waiting on fd complete as the system says: a receive with 0. */
 COIL_API int coil_shutdown(int fd, int how);
 
-/* --- Readiness, and the end
- * ---------------------------------------------------------------------*/
+/* --- Readiness, and the end ------------------------------------------------------------------ */
 
 /* Wait until a read (or write) would not, or until an error or hang-up is there to be met: for
  * descriptors that other code reads and writes. They count as reader and writer. 0. */
@@ -93,8 +91,8 @@ COIL_API COIL_MUST_CHECK int coil_wait_writable(int fd);
 COIL_API int coil_close(int fd);
 
 /* Ends coil's interest in fd without closing it: waiting calls return -EBADF, as above. Call it
- * before other code closes, or takes over, a descriptor that was used here. (trio: notify_closing)
- */
+ * before other code closes, or takes over, a descriptor that was used here. (trio:
+ * notify_closing) */
 COIL_API int coil_forget(int fd);
 
 #ifdef __cplusplus

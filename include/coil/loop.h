@@ -13,7 +13,8 @@ extern "C" {
  *
  * A loop lives in the thread that calls coil_run and ends with the call. It starts no thread (but
  * for the blocking pool, at the first call that needs it), installs no signal handler, and shares
- * nothing with other loops. */
+ * nothing with other loops. In the child of a fork from within a loop nothing of coil may be
+ * called: exec or _exit. */
 
 /* How to run. Zeroed, it asks for the defaults; NULL does too. Copied, not kept. */
 struct coil_loop_options {
@@ -30,18 +31,23 @@ struct coil_loop_options {
     uint64_t shuffle_seed; /* for tests: not 0 runs ready tasks in an order drawn from
                             * the seed, so that one that gives way may be the next to run */
 
-    /* Where memory comes from, if not malloc: as realloc, size
-     * 0 frees and returns NULL. Called on the loop's thread only. Stacks do not come from here. */
+    /* Where memory comes from, if not malloc: as realloc, size 0 frees and returns NULL. Called on
+     * the loop's thread only. Stacks, the loop's own record and what coil_read_file returns do not
+     * come from here. */
     void *(*allocate)(void *ctx, void *ptr, size_t size);
     void *allocate_ctx;
 };
 
 /* Runs main_fn(arg) as the first task of a new loop in the calling thread, until it has returned.
- * Other tasks live in groups that it begins, so none outlives it. What main_fn returned (0 if that
- * is -ECANCELED because a shutdown cancelled it), or: -EBUSY: this thread is running a loop
- * already.  -EINVAL: main_fn is NULL, or an option is wrong. -ENOMEM.  With a backend named, the
- * code it failed with: -ENOSYS or -EPERM if the kernel refuses io_uring, -EOPNOTSUPP if it was left
- * out of the build. */
+ * Other tasks live in groups that it begins, so none outlives it.
+ * What main_fn returned (0 if that is -ECANCELED because a shutdown cancelled it), or:
+ *
+ *   -EBUSY   this thread is running a loop already
+ *   -EINVAL  main_fn is NULL, or an option is wrong
+ *   -ENOMEM  no memory for a loop
+ *
+ * or, with a backend named, the code it failed with: -ENOSYS or -EPERM if the kernel refuses
+ * io_uring, -EOPNOTSUPP if it was left out of the build. */
 #define coil_run(options, main_fn, arg)                                                            \
     coil_run_at((options), (main_fn), (arg), #main_fn, COIL_HERE)
 COIL_API COIL_MUST_CHECK int coil_run_at(const struct coil_loop_options *options,
@@ -53,8 +59,8 @@ COIL_API COIL_MUST_CHECK int coil_run_at(const struct coil_loop_options *options
 COIL_API const char *coil_backend_name(void);
 COIL_API const char *coil_backend_reason(void);
 
-/* The reason of the calling thread's last coil_run that failed to open a backend; "" if none did.
- */
+/* The reason of the calling thread's last coil_run that failed to open a backend; "" if none
+ * did. */
 COIL_API const char *coil_run_error(void);
 
 /* Counters of this thread's loop. */
@@ -76,13 +82,12 @@ struct coil_stats {
 /* 0.  -EINVAL: this thread runs no loop. */
 COIL_API int coil_loop_stats(struct coil_stats *ret);
 
-/* --- One loop per core
- * --------------------------------------------------------------------------*/
+/* --- One loop per core ----------------------------------------------------------------------- */
 
 /* How to run on every core. Zeroed, it asks for the defaults; NULL does too. */
 struct coil_runtime_options {
-    /* How many loops. 0: one per core of the calling thread's affinity mask, no more than the
-     * cgroup's CPU quota allows. */
+    /* How many loops. 0: one per core of the calling thread's affinity mask, no more than a
+     * container's CPU quota (/sys/fs/cgroup/cpu.max) allows. */
     unsigned int loops;
     int unpinned; /* not 0: do not pin each loop to its core */
     struct coil_loop_options loop;

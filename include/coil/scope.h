@@ -140,8 +140,7 @@ COIL_API int coil_cancel_requested(void);
  * cancelled. */
 COIL_API int64_t coil_effective_deadline(void);
 
-/* --- Time
- * ---------------------------------------------------------------------------------------*/
+/* --- Time ------------------------------------------------------------------------------------ */
 
 /* Now, in nanoseconds of CLOCK_MONOTONIC. Callable anywhere. */
 COIL_API int64_t coil_now(void);
