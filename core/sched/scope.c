@@ -64,9 +64,7 @@ static void update(struct scope *s)
         t->abort = NULL;
         if (abort_fn(t->abort_ctx) != COIL_ABORT_DONE)
             continue;
-        if (unlikely(t->state != TASK_PARKED))
-            coil__die("an abort function unparked task %s, spawned at %s, and said it was done", t->name,
-                      t->site);
+        coil__check_aborted(t);
         coil__unpark(t, -ECANCELED);
     }
 }
@@ -147,6 +145,7 @@ void coil__scope_prepare(struct scope *s)
     s->canceller = NULL;
     s->cancel_site = NULL;
     s->mailed = false;
+    s->stage = STAGE_OPEN;
     s->deadline_ns = COIL_FOREVER;
     s->grace_end_ns = COIL_FOREVER;
 }
@@ -159,6 +158,7 @@ void coil__scope_begin(struct scope *s, struct scope *parent, struct coil_task *
     s->loop = loop;
     s->deadline_ns = deadline_ns;
     s->site = site;
+    s->stage = STAGE_BEGUN;
     s->state = SCOPE_ACTIVE;
     list_init(&s->children);
     if (parent)
@@ -246,14 +246,6 @@ void coil_shield_begin_at(struct coil_scope *s, int64_t limit_ns, const char *si
 void coil_scope_prepare(struct coil_scope *s)
 {
     coil__scope_prepare(scope_of(s));
-    scope_of(s)->loop = coil__here.loop; /* so that other threads know where to send a cancel */
-}
-
-void coil_scope_begin_prepared_at(struct coil_scope *s, int64_t deadline_ns, const char *site)
-{
-    if (scope_of(s)->state != SCOPE_PREPARED)
-        coil__die("the scope begun at %s was not prepared, or is used twice", site);
-    begin(scope_of(s), deadline_ns, site);
 }
 
 void coil__scope_check_end(const struct scope *s, bool of_group, const char *site)
@@ -292,22 +284,71 @@ static void cancel_arrived(struct mail *m)
     coil__scope_cancel(s, COIL_CAUSE_EXPLICIT, reason, NULL, site);
 }
 
+static void cancel_by_mail(struct scope *s, const char *reason, const char *site)
+{
+    /* At most one message a scope: whoever is second wants the same. */
+    if (__atomic_exchange_n(&s->mailed, true, __ATOMIC_ACQ_REL))
+        return;
+    s->mail.deliver = cancel_arrived;
+    s->mail_reason = reason;
+    s->mail_site = site;
+    coil__loop_post(s->loop, &s->mail);
+}
+
+/* Leaves a cancel for the begin to find. False: it has begun. */
+static bool cancel_before_begin(struct scope *s, const char *reason, const char *task,
+                                const char *site)
+{
+    uint8_t stage = STAGE_OPEN;
+
+    if (!__atomic_compare_exchange_n(&s->stage, &stage, STAGE_CANCELLING, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_ACQUIRE))
+        return stage != STAGE_BEGUN;
+    s->mail_reason = reason;
+    s->mail_task = task;
+    s->mail_site = site;
+    __atomic_store_n(&s->stage, STAGE_CANCELLED, __ATOMIC_RELEASE);
+    return true;
+}
+
 void coil_scope_cancel_at(struct coil_scope *public, const char *reason, const char *site)
 {
     struct scope *s = scope_of(public);
     const struct coil_task *self = here_task();
+    const char *task = self ? self->name : NULL;
 
-    if (s->loop && s->loop != coil__here.loop) {
-        /* At most one message a scope: whoever is second wants the same. */
-        if (__atomic_exchange_n(&s->mailed, true, __ATOMIC_ACQ_REL))
-            return;
-        s->mail.deliver = cancel_arrived;
-        s->mail_reason = reason;
-        s->mail_site = site;
-        coil__loop_post(s->loop, &s->mail);
+    if (__atomic_load_n(&s->stage, __ATOMIC_ACQUIRE) != STAGE_BEGUN &&
+        cancel_before_begin(s, reason, task, site))
         return;
-    }
-    coil__scope_cancel(s, COIL_CAUSE_EXPLICIT, reason, self ? self->name : NULL, site);
+    if (s->loop == coil__here.loop)
+        coil__scope_cancel(s, COIL_CAUSE_EXPLICIT, reason, task, site);
+    else
+        cancel_by_mail(s, reason, site);
+}
+
+/* From here on s is the loop's, and others send mail. */
+static void leave_prepared(struct scope *s, struct loop *loop)
+{
+    uint8_t stage = STAGE_OPEN;
+
+    s->loop = loop;
+    if (__atomic_compare_exchange_n(&s->stage, &stage, STAGE_BEGUN, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE))
+        return;
+    while (__atomic_load_n(&s->stage, __ATOMIC_ACQUIRE) != STAGE_CANCELLED)
+        continue; /* three stores */
+    coil__scope_cancel(s, COIL_CAUSE_EXPLICIT, s->mail_reason, s->mail_task, s->mail_site);
+    __atomic_store_n(&s->stage, STAGE_BEGUN, __ATOMIC_RELEASE);
+}
+
+void coil_scope_begin_prepared_at(struct coil_scope *s, int64_t deadline_ns, const char *site)
+{
+    struct coil_task *self = must_be_task("a scope begun", site);
+
+    if (scope_of(s)->state != SCOPE_PREPARED)
+        coil__die("the scope begun at %s was not prepared, or is used twice", site);
+    leave_prepared(scope_of(s), self->loop);
+    begin(scope_of(s), deadline_ns, site);
 }
 
 /* Of all that touches a scope, only a cancel may come from another thread. */
@@ -364,7 +405,8 @@ void coil_scope_set_shield(struct coil_scope *public, int shielded)
 
 int coil_scope_cancelled(const struct coil_scope *s)
 {
-    return scope_of(s)->asked & ASK_STOP;
+    return scope_of(s)->asked & ASK_STOP ||
+           __atomic_load_n(&scope_of(s)->stage, __ATOMIC_ACQUIRE) == STAGE_CANCELLED;
 }
 
 int coil_scope_caught(const struct coil_scope *s)
@@ -375,11 +417,16 @@ int coil_scope_caught(const struct coil_scope *s)
 static void describe(const struct scope *s, struct coil_cancellation *ret)
 {
     *ret = (struct coil_cancellation){.cause = (enum coil_cause)s->cause};
-    if (!(s->asked & ASK_STOP))
-        return;
-    ret->reason = s->reason;
-    ret->task = s->canceller;
-    ret->site = s->cancel_site;
+    if (s->asked & ASK_STOP) {
+        ret->reason = s->reason;
+        ret->task = s->canceller;
+        ret->site = s->cancel_site;
+    } else if (__atomic_load_n(&s->stage, __ATOMIC_ACQUIRE) == STAGE_CANCELLED) {
+        ret->cause = COIL_CAUSE_EXPLICIT;
+        ret->reason = s->mail_reason;
+        ret->task = s->mail_task;
+        ret->site = s->mail_site;
+    }
 }
 
 void coil_scope_cancellation(const struct coil_scope *s, struct coil_cancellation *ret)

@@ -22,6 +22,14 @@ enum scope_state {
     SCOPE_ENDED,
 };
 
+/* Who may touch a scope that was prepared: before its begin anybody, once; then its loop. */
+enum scope_stage {
+    STAGE_OPEN,
+    STAGE_CANCELLING,
+    STAGE_CANCELLED,
+    STAGE_BEGUN,
+};
+
 struct scope {
     struct scope *parent; /* NULL at the loop's root */
     struct list siblings; /* among parent's children */
@@ -46,9 +54,11 @@ struct scope {
     const char *canceller; /* a task's name */
     const char *cancel_site;
 
-    bool mailed; /* atomic: a cancel from another thread is on its way, with what it has to say */
+    uint8_t stage; /* enum scope_stage; atomic as long as the scope is prepared */
+    bool mailed;   /* atomic: a cancel from another thread is on its way, with what it has to say */
     struct mail mail;
-    const char *mail_reason;
+    const char *mail_reason; /* these also of a cancel before the begin */
+    const char *mail_task;
     const char *mail_site;
 };
 

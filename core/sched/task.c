@@ -80,6 +80,13 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
     return t;
 }
 
+void coil__check_aborted(const struct coil_task *t)
+{
+    if (unlikely(t->state != TASK_PARKED))
+        coil__die("an abort function unparked task %s, spawned at %s, and said it was done",
+                  t->name, t->site);
+}
+
 int coil__park(struct coil_task *self, coil_abort_fn *abort_fn, void *ctx, const char *what)
 {
     self->state = TASK_PARKED;
@@ -89,6 +96,7 @@ int coil__park(struct coil_task *self, coil_abort_fn *abort_fn, void *ctx, const
     if (unlikely(task_cancelled(self)) && abort_fn) {
         self->abort = NULL;
         if (abort_fn(ctx) == COIL_ABORT_DONE) {
+            coil__check_aborted(self);
             self->state = TASK_RUNNING;
             self->waits_for = NULL;
             return task_refuse(self);
