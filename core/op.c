@@ -197,8 +197,9 @@ static bool is_for_pauses(const struct op *op, const struct descriptor *d)
     return d->kind == FD_UNIX_DATAGRAM && (op->kind == OP_SEND || op->kind == OP_SENDMSG);
 }
 
-/* Files, which are always ready and yet block. A ring can do them, but not at the file's own position: a
- * write that comes up short leaves it where it was (seen on 6.18), and two at once race for it. */
+/* Files, which are always ready and yet block. A ring can do them, but not at the file's own
+ * position: a write that comes up short leaves it where it was (seen on 6.18), and two at once race
+ * for it. */
 static bool is_for_pool(const struct op *op, const struct descriptor *d, bool readiness)
 {
     return d->kind == FD_FILE && op->kind != OP_POLL && (readiness || op->offset < 0);

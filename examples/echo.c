@@ -115,8 +115,9 @@ static void start_connection(struct server *s, int fd)
 /* That one connection was gone, or refused, before we took it: accept(2) says to try again. */
 static bool connection_failed(int r)
 {
-    static const int codes[] = {ECONNABORTED, EPROTO,  ENETDOWN,     ENOPROTOOPT, EHOSTDOWN,  ENONET,
-                                EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH, ETIMEDOUT,   ECONNRESET};
+    static const int codes[] = {ECONNABORTED, EPROTO,    ENETDOWN,     ENOPROTOOPT,
+                                EHOSTDOWN,    ENONET,    EHOSTUNREACH, EOPNOTSUPP,
+                                ENETUNREACH,  ETIMEDOUT, ECONNRESET};
 
     for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
         if (r == -codes[i])

@@ -1,5 +1,5 @@
-/* choose.c - which backend a loop runs on, what it says of that, and what happens when it cannot.
- */
+/* choose.c - which backend a loop runs on, what it says of that, and what happens when it
+ * cannot. */
 #define _GNU_SOURCE
 #include "harness.h"
 
@@ -72,8 +72,7 @@ Test(choose, a_loop_that_nobody_told_prefers_io_uring_and_says_so)
     CHECK_EQ(strlen(coil_run_error()), 0);
 }
 
-/* --- Denied -----------------------------------------------------------------------------------
- */
+/* --- Denied ----------------------------------------------------------------------------------- */
 
 /* From here on, in this process, the system call fails. */
 static void deny(unsigned int call, unsigned int error)
@@ -154,8 +153,7 @@ Test(choose, a_backend_named_by_the_environment_is_used_or_the_call_fails_with_c
     CHECK(says(reason, "COIL_BACKEND"));
 }
 
-/* --- Short of memory to lock --------------------------------------------------------------------
- */
+/* --- Short of memory to lock ----------------------------------------------------------------- */
 
 /* Becomes a user that nobody else is: rings are charged per user, and given back late. */
 static void become_nobody(unsigned int number)
@@ -219,8 +217,7 @@ Test(choose, a_build_without_io_uring_runs_on_epoll_says_why_and_refuses_the_oth
 
 #endif
 
-/* --- Wrong calls, and want of descriptors -------------------------------------------------------
- */
+/* --- Wrong calls, and want of descriptors ---------------------------------------------------- */
 
 Test(choose, a_name_that_is_no_backend_is_refused_by_name)
 {
@@ -297,9 +294,8 @@ Test(choose, options_out_of_range_are_refused_before_anything_happens)
 Test(choose, options_at_their_limits_are_taken)
 {
     const struct coil_loop_options odd[] = {
-        {.stack_size = 16384}, {.sq_entries = 1, .cq_entries = 1},
-        {.sq_entries = 2},          {.cq_entries = 2},     {.sq_entries = 3, .cq_entries = 5},
-        {.blocking_threads = 1024},
+        {.stack_size = 16384}, {.sq_entries = 1, .cq_entries = 1}, {.sq_entries = 2},
+        {.cq_entries = 2},     {.sq_entries = 3, .cq_entries = 5}, {.blocking_threads = 1024},
     };
 
     harness_need_backend();
@@ -351,8 +347,7 @@ Test(choose, outside_of_a_task_there_is_no_backend_and_there_are_no_numbers)
     CHECK(!coil_task_self());
 }
 
-/* --- The allocator hook -------------------------------------------------------------------------
- */
+/* --- The allocator hook ---------------------------------------------------------------------- */
 
 struct supply {
     long count;    /* so far */

@@ -1,5 +1,5 @@
-/* copy.h - what copies.c asks of a copy: a loop that plays a game with itself over a socket pair.
- */
+/* copy.h - what copies.c asks of a copy: a loop that plays a game with itself over a socket
+ * pair. */
 #ifndef TESTS_COPY_H
 #define TESTS_COPY_H
 

@@ -68,7 +68,7 @@ static int run_slowly(void *arg)
     return s->result;
 }
 
-/* --- 3.1: no task outlives its group ------------------------------------------------------------ */
+/* --- 3.1: no task outlives its group --------------------------------------------------------- */
 
 COIL_TEST(group, s3_1_end_returns_when_every_child_has_ended)
 {
@@ -161,7 +161,7 @@ COIL_TEST(group, s3_1_a_cancel_unwinds_a_tree_of_groups)
     CHECK_EQ(stats_now().tasks, 1);
 }
 
-/* --- 3.2: what is a failure --------------------------------------------------------------------- */
+/* --- 3.2: what is a failure ------------------------------------------------------------------ */
 
 COIL_TEST(group, s3_2_zero_and_more_is_success)
 {
@@ -199,6 +199,16 @@ COIL_TEST(group, s3_2_canceled_from_a_task_that_was_not_cancelled_is_a_failure)
     CHECK_EQ(coil_group_end(&g, 0), -ECANCELED);
     CHECK_EQ(coil_group_error_count(&g), 1);
     CHECK_EQ(error_of(&g, 0).code, -ECANCELED);
+}
+
+COIL_TEST(group, s3_2_nor_may_the_body_say_so)
+{
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    SPAWN(&g, sleep_for_ever, NULL);
+    CHECK_EQ(coil_group_end(&g, -ECANCELED), -ECANCELED);
+    CHECK_EQ(coil_group_error_count(&g), 1);
 }
 
 static int get_over_a_scope_then_say_canceled(void *arg)
@@ -242,9 +252,8 @@ COIL_TEST(group, s3_2_any_other_negative_value_fails_the_group)
 COIL_TEST(group, s3_2_a_failure_cancels_the_rest_and_they_are_awaited)
 {
     static int eio = -EIO;
-    struct parker p[3] = {{.answer = COIL_ABORT_DONE},
-                          {.answer = COIL_ABORT_DONE},
-                          {.answer = COIL_ABORT_DONE}};
+    struct parker p[3] = {
+        {.answer = COIL_ABORT_DONE}, {.answer = COIL_ABORT_DONE}, {.answer = COIL_ABORT_DONE}};
     struct coil_group g;
 
     coil_group_begin(&g);
@@ -412,7 +421,7 @@ COIL_TEST(group, s3_2_a_deadline_of_the_group_is_no_failure)
     CHECK_EQ(why.cause, COIL_CAUSE_DEADLINE);
 }
 
-/* --- 3.3: what comes out ------------------------------------------------------------------------ */
+/* --- 3.3: what comes out --------------------------------------------------------------------- */
 
 COIL_TEST(group, s3_3_an_empty_group_is_a_success)
 {
@@ -616,21 +625,57 @@ COIL_TEST(group, s3_3_cancellations_are_never_in_the_list)
     CHECK_EQ(coil_group_error_count(&g), 1);
 }
 
-/* trio #1175, for a group: its own cancellation is out, the outer one is on its way. */
+/* trio #1175, for a group. The body has been told, by this call or that, and only then the group is
+ * shielded: what it returns is a cancellation all the same. */
+enum told { BY_CHECKPOINT, BY_CHECK, BY_SLEEP, IN_A_CANCELLED_SCOPE, AND_CLEANED_UP, TOLD_WAYS };
+
+static int cancel_it(void *arg)
+{
+    coil_scope_cancel(arg, NULL);
+    return 0;
+}
+
+static int be_told(enum told how, struct coil_scope *outer)
+{
+    struct coil_scope s;
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    SPAWN(&g, cancel_it, outer);
+    if (how == BY_SLEEP)
+        return coil_group_end(&g, coil_sleep(COIL_FOREVER));
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    if (how == BY_CHECK)
+        return coil_checkpoint_if_cancelled();
+    if (how == IN_A_CANCELLED_SCOPE) {
+        coil_scope_begin(&s, COIL_FOREVER);
+        coil_scope_cancel(&s, NULL);
+        return coil_scope_end(&s, coil_checkpoint());
+    }
+    CHECK_EQ(coil_checkpoint(), -ECANCELED);
+    if (how == AND_CLEANED_UP) {
+        coil_shield_begin(&s, COIL_SECOND);
+        CHECK_EQ(coil_scope_end(&s, 0), 0);
+    }
+    return -ECANCELED;
+}
+
 COIL_TEST(group, s3_3_a_cancellation_in_flight_is_no_failure_though_a_shield_went_up_behind_it)
 {
-    struct coil_scope outer;
-    struct coil_group g;
-    int rc;
+    for (enum told how = 0; how < TOLD_WAYS; how++) {
+        struct coil_scope outer;
+        struct coil_group g;
+        int rc;
 
-    coil_scope_begin(&outer, COIL_FOREVER);
-    coil_group_begin(&g);
-    coil_scope_cancel(&outer, NULL);
-    rc = coil_checkpoint();
-    coil_scope_set_shield(coil_group_scope(&g), 1);
-    CHECK_EQ(coil_group_end(&g, rc), -ECANCELED);
-    CHECK_EQ(coil_group_error_count(&g), 0);
-    CHECK_EQ(coil_scope_end(&outer, -ECANCELED), 0);
+        coil_scope_begin(&outer, COIL_FOREVER);
+        coil_group_begin(&g);
+        rc = be_told(how, &outer);
+        CHECK_EQ(rc, -ECANCELED);
+        coil_scope_set_shield(coil_group_scope(&g), 1);
+        CHECK_EQ(coil_group_end(&g, rc), -ECANCELED);
+        CHECK_EQ(coil_group_error_count(&g), 0);
+        CHECK_EQ(coil_scope_end(&outer, -ECANCELED), 0);
+    }
 }
 
 static int give_in_late(void *arg)
@@ -651,6 +696,7 @@ COIL_TEST(group, s3_3_nor_is_a_tasks)
     coil_scope_begin(&outer, COIL_FOREVER);
     coil_group_begin(&g);
     SPAWN(&g, give_in_late, &shielded);
+    give_way();
     coil_scope_cancel(&outer, NULL);
     give_way();
     coil_scope_set_shield(coil_group_scope(&g), 1);
@@ -719,7 +765,7 @@ COIL_TEST(group, s3_3_sub_lists_go_as_deep_as_the_groups)
 {
     struct coil_group g;
     struct coil_error e;
-    int depth = 30;
+    int depth = 1000;
 
     coil_group_begin(&g);
     SPAWN(&g, fail_at_depth, &depth);
@@ -800,8 +846,8 @@ COIL_TEST(group, s3_3_records_last_until_another_group_of_the_task_fails)
     CHECK_EQ(error_of(&second, 0).code, -EPIPE);
 }
 
-/* Memory that gives the block freed last to the next who asks for as much: a new list then lies where
- * the old one did. Counts the blocks that are lent, and has none while told to refuse. */
+/* Memory that gives the block freed last to the next who asks for as much: a new list then lies
+ * where the old one did. Counts the blocks that are lent, and has none while told to refuse. */
 struct block {
     struct block *next;
     size_t size;
@@ -1008,7 +1054,7 @@ COIL_TEST(group, s3_3_the_records_can_be_read_while_the_group_lives)
     CHECK_EQ(coil_group_end(&g, 0), -EIO);
 }
 
-/* --- 3.4: the end ------------------------------------------------------------------------------- */
+/* --- 3.4: the end ---------------------------------------------------------------------------- */
 
 COIL_TEST(group, s3_4_the_end_of_an_empty_group_is_no_cancel_point)
 {
@@ -1125,7 +1171,7 @@ COIL_TEST(group, s3_4_waiting_for_a_shielded_task_of_a_cancelled_group_costs_no_
     }
 }
 
-/* --- 3.5: spawning ------------------------------------------------------------------------------ */
+/* --- 3.5: spawning --------------------------------------------------------------------------- */
 
 static int run_to_the_first_checkpoint(void *arg)
 {
@@ -1385,7 +1431,7 @@ COIL_TEST(group, s3_5_10000_tasks_come_and_go)
     CHECK(stats_now().stacks <= 400);
 }
 
-/* --- 3.11: arguments on the stack --------------------------------------------------------------- */
+/* --- 3.11: arguments on the stack ------------------------------------------------------------ */
 
 static int sum(void *arg)
 {

@@ -87,15 +87,21 @@ int harness_count_fds(void);
 /* Is the calling task's loop on this backend? */
 bool harness_on(const char *backend);
 
-#define COIL_TEST(suite_, name_)                                                                   \
+#define COIL_TEST_WITH_(suite_, name_, change_)                                                    \
     static void suite_##_##name_##_body(void);                                                     \
     Test(suite_, name_)                                                                            \
     {                                                                                              \
         struct coil_loop_options options_ = harness_options();                                     \
                                                                                                    \
+        change_;                                                                                   \
         harness_run(&options_, suite_##_##name_##_body);                                           \
     }                                                                                              \
     static void suite_##_##name_##_body(void)
+
+#define COIL_TEST(suite_, name_) COIL_TEST_WITH_(suite_, name_, (void)0)
+
+/* For a test that counts on first come, first served: COIL_TEST_SEED does not shuffle it. */
+#define COIL_TEST_IN_ORDER(suite_, name_) COIL_TEST_WITH_(suite_, name_, options_.shuffle_seed = 0)
 
 /* Runs fn(arg) in a child process and returns the line it wrote to stderr before it aborted; "" if
  * it did not abort. For misuse. The text is static. */

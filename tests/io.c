@@ -19,7 +19,7 @@
 
 static char big[1 << 20];
 
-/* --- Reading -----------------------------------------------------------------------------------*/
+/* --- Reading ---------------------------------------------------------------------------------- */
 
 COIL_TEST(io, every_way_of_reading_returns_what_is_there)
 {
@@ -464,7 +464,7 @@ COIL_TEST(io, a_read_is_scattered_and_a_write_is_gathered)
     }
 }
 
-/* --- Lengths, flags, and what is not there -----------------------------------------------------*/
+/* --- Lengths, flags, and what is not there ---------------------------------------------------- */
 
 COIL_TEST(io, a_length_beyond_ssize_max_is_refused)
 {
@@ -642,7 +642,7 @@ COIL_TEST(io, an_offset_where_there_is_no_position_is_espipe)
     }
 }
 
-/* --- Writing -----------------------------------------------------------------------------------*/
+/* --- Writing ---------------------------------------------------------------------------------- */
 
 COIL_TEST(io, every_way_of_writing_arrives)
 {
@@ -857,7 +857,7 @@ COIL_TEST(io, send_all_says_how_much_went_before_it_failed)
     CHECK_EQ(coil_close(ends[0]), 0);
 }
 
-/* --- One reader, one writer --------------------------------------------------------------------*/
+/* --- One reader, one writer ------------------------------------------------------------------- */
 
 COIL_TEST(io, a_second_reader_is_told_that_it_is_busy)
 {
@@ -967,7 +967,7 @@ COIL_TEST(io, who_was_busy_and_gave_up_leaves_the_side_free)
     wire_close(ends);
 }
 
-/* --- Readiness ---------------------------------------------------------------------------------*/
+/* --- Readiness -------------------------------------------------------------------------------- */
 
 COIL_TEST(io, waiting_for_readiness_takes_nothing_and_answers_as_often_as_asked)
 {
@@ -1065,7 +1065,7 @@ COIL_TEST(io, what_never_waits_is_always_ready)
     }
 }
 
-/* --- Datagrams ---------------------------------------------------------------------------------*/
+/* --- Datagrams -------------------------------------------------------------------------------- */
 
 static int udp_socket(struct sockaddr_in *ret)
 {
@@ -1241,7 +1241,7 @@ COIL_TEST(io, a_datagram_for_a_full_unix_queue_waits_and_does_not_spin)
     }
 }
 
-/* --- Messages ----------------------------------------------------------------------------------*/
+/* --- Messages --------------------------------------------------------------------------------- */
 
 union control {
     char buf[CMSG_SPACE(2 * sizeof(int))];
@@ -1331,7 +1331,7 @@ COIL_TEST(io, a_message_that_was_cut_says_so)
     CHECK_EQ(coil_close(right), 0);
 }
 
-/* --- Accepting and connecting ------------------------------------------------------------------*/
+/* --- Accepting and connecting ----------------------------------------------------------------- */
 
 static void check_flags(int fd)
 {
@@ -1596,7 +1596,7 @@ COIL_TEST(io, a_connect_to_a_full_unix_backlog_waits_and_does_not_spin)
     close(listener);
 }
 
-/* --- Half of a connection ----------------------------------------------------------------------*/
+/* --- Half of a connection --------------------------------------------------------------------- */
 
 COIL_TEST(io, a_side_that_is_done_writing_still_reads)
 {
@@ -1656,7 +1656,7 @@ COIL_TEST(io, shutdown_wakes_those_who_wait)
     }
 }
 
-/* --- Files by position -------------------------------------------------------------------------*/
+/* --- Files by position ------------------------------------------------------------------------ */
 
 static int temporary_file(void)
 {
@@ -1758,7 +1758,7 @@ COIL_TEST(io, a_directory_is_not_read_and_a_full_disk_is_told)
     CHECK_EQ(coil_close(path), 0);
 }
 
-/* --- What is neither file nor socket -----------------------------------------------------------*/
+/* --- What is neither file nor socket ---------------------------------------------------------- */
 
 COIL_TEST(io, null_takes_everything_and_zero_gives_everything)
 {
@@ -1849,7 +1849,7 @@ COIL_TEST(io, a_terminal_is_read_line_by_line_until_it_hangs_up)
     CHECK_EQ(coil_close(master), 0);
 }
 
-/* --- Checkpoints, turns, signals ---------------------------------------------------------------*/
+/* --- Checkpoints, turns, signals -------------------------------------------------------------- */
 
 COIL_TEST(io, s4_1_a_call_in_a_cancelled_scope_did_not_happen_though_it_could_at_once)
 {

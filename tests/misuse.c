@@ -6,7 +6,7 @@
 
 #define SPAWN(g, fn, arg) CHECK_EQ(coil_group_spawn(g, fn, arg), 0)
 
-/* --- Wrong uses that end the process ------------------------------------------------------------ */
+/* --- Wrong uses that end the process --------------------------------------------------------- */
 
 static coil_task_fn *wrong;
 
@@ -51,7 +51,7 @@ static void check_line(const char *line, const char *const *places)
         check_line(harness_abort_line(fn), places_);                                               \
     } while (0)
 
-/* --- Scopes ------------------------------------------------------------------------------------- */
+/* --- Scopes ---------------------------------------------------------------------------------- */
 
 static int end_the_outer_first(void *arg)
 {
@@ -337,7 +337,69 @@ Test(misuse, a_begin_outside_of_any_task)
     DIES_OUTSIDE(begin_a_group_outside, "the-begin", "outside of any task");
 }
 
-/* --- Groups ------------------------------------------------------------------------------------- */
+static void *set_its_deadline(void *arg)
+{
+    coil_scope_set_deadline(arg, 0);
+    return NULL;
+}
+
+static void *set_its_shield(void *arg)
+{
+    coil_scope_set_shield(arg, 1);
+    return NULL;
+}
+
+static void *request_it(void *arg)
+{
+    coil_scope_request_at(arg, 0, NULL, "the-request");
+    return NULL;
+}
+
+static int run_a_thread(void *(*fn)(void *arg), void *arg)
+{
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, fn, arg))
+        return -EAGAIN;
+    pthread_join(thread, NULL);
+    return 0;
+}
+
+static int have_it_touched(void *(*fn)(void *arg))
+{
+    struct coil_scope s;
+
+    coil_scope_begin_at(&s, COIL_FOREVER, "the-begin");
+    return coil_scope_end(&s, run_a_thread(fn, &s));
+}
+
+static int have_a_thread_set_its_deadline(void *arg)
+{
+    (void)arg;
+    return have_it_touched(set_its_deadline);
+}
+
+static int have_a_thread_set_its_shield(void *arg)
+{
+    (void)arg;
+    return have_it_touched(set_its_shield);
+}
+
+static int have_a_thread_request_it(void *arg)
+{
+    (void)arg;
+    return have_it_touched(request_it);
+}
+
+Test(misuse, a_scope_changed_from_outside_its_loop)
+{
+    DIES(have_a_thread_set_its_deadline, "the-begin", "coil_scope_set_deadline",
+         "outside its loop");
+    DIES(have_a_thread_set_its_shield, "the-begin", "coil_scope_set_shield", "outside its loop");
+    DIES(have_a_thread_request_it, "the-begin", "the-request", "outside its loop");
+}
+
+/* --- Groups ---------------------------------------------------------------------------------- */
 
 static int end_the_outer_group_first(void *arg)
 {
@@ -478,16 +540,6 @@ static void *run_a_loop_that_spawns(void *arg)
     return NULL;
 }
 
-static int run_a_thread(void *(*fn)(void *arg), void *arg)
-{
-    pthread_t thread;
-
-    if (pthread_create(&thread, NULL, fn, arg))
-        return -EAGAIN;
-    pthread_join(thread, NULL);
-    return 0;
-}
-
 static int have_a_thread_spawn(void *arg)
 {
     struct coil_group g;
@@ -512,7 +564,7 @@ Test(misuse, a_task_spawned_from_outside_the_groups_loop)
     DIES(have_another_loop_spawn, "the-spawn", "the-begin");
 }
 
-/* --- Park and unpark ---------------------------------------------------------------------------- */
+/* --- Park and unpark ------------------------------------------------------------------------- */
 
 static int unpark_myself(void *arg)
 {
@@ -577,9 +629,23 @@ static void await_sleep(void)
         coil_yield_shielded();
 }
 
+static enum coil_abort unpark_and_say_later(void *ctx)
+{
+    (void)ctx;
+    coil_unpark(coil_task_self(), 0);
+    return COIL_ABORT_LATER;
+}
+
+/* Having parked, properly, before. */
 static int sleep_and_tell(void *arg)
 {
+    struct coil_scope s;
+
     (void)arg;
+    coil_scope_begin(&s, COIL_FOREVER);
+    coil_scope_cancel(&s, NULL);
+    CHECK_EQ(coil_park(unpark_and_say_later, NULL, "a test"), 0);
+    CHECK_EQ(coil_scope_end(&s, 0), 0);
     asleep = coil_task_self();
     return coil_sleep(COIL_SECOND);
 }
@@ -602,7 +668,8 @@ static int unpark_a_sleeper(void *arg)
     return coil_group_end(&g, 0);
 }
 
-/* 4.5: a sleeping task may be woken only by cancellation. Its timer would fire into a dead frame. */
+/* 4.5: a sleeping task may be woken only by cancellation. Its timer would fire into a dead
+ * frame. */
 Test(misuse, unpark_of_a_task_that_sleeps)
 {
     DIES(unpark_a_sleeper, "sleep_and_tell", "not parked");
@@ -627,6 +694,48 @@ static int unpark_a_waiter(void *arg)
 Test(misuse, unpark_of_a_task_that_waits_in_a_call_of_the_library)
 {
     DIES(unpark_a_waiter, "wait_and_tell", "not parked");
+}
+
+static enum coil_abort unpark_and_say_done(void *ctx)
+{
+    coil_unpark(*(struct coil_task **)ctx, 0);
+    return COIL_ABORT_DONE;
+}
+
+static int park_with_a_confused_abort(void *arg)
+{
+    (void)arg;
+    asleep = coil_task_self();
+    return coil_park(unpark_and_say_done, &asleep, "a test");
+}
+
+static int cancel_one_with_a_confused_abort(void *arg)
+{
+    struct coil_group g;
+
+    (void)arg;
+    coil_group_begin(&g);
+    SPAWN(&g, park_with_a_confused_abort, NULL);
+    await_sleep();
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    return coil_group_end(&g, 0);
+}
+
+static int spawn_one_with_a_confused_abort(void *arg)
+{
+    struct coil_group g;
+
+    (void)arg;
+    coil_group_begin(&g);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    SPAWN(&g, park_with_a_confused_abort, NULL);
+    return coil_group_end(&g, 0);
+}
+
+Test(misuse, an_abort_that_unparks_and_says_done)
+{
+    DIES(cancel_one_with_a_confused_abort, "park_with_a_confused_abort", "misuse.c:", "done");
+    DIES(spawn_one_with_a_confused_abort, "park_with_a_confused_abort", "misuse.c:", "done");
 }
 
 static void *unpark_from_a_thread(void *arg)
@@ -678,7 +787,7 @@ Test(misuse, unpark_from_outside_the_tasks_loop)
     DIES(have_another_loop_unpark, "parker_run", "misuse.c:", "outside its loop");
 }
 
-/* --- Calls that need a task --------------------------------------------------------------------- */
+/* --- Calls that need a task ------------------------------------------------------------------ */
 
 static void checkpoint_outside(void)
 {
@@ -703,6 +812,13 @@ static void ask_outside(void)
 static void ask_the_deadline_outside(void)
 {
     (void)coil_effective_deadline();
+}
+
+static void ask_why_outside(void)
+{
+    struct coil_cancellation c;
+
+    (void)coil_why_cancelled(&c);
 }
 
 static void sleep_outside(void)
@@ -757,6 +873,7 @@ Test(misuse, a_call_that_can_wait_outside_of_any_task)
     DIES_OUTSIDE(yield_outside, "coil_yield_shielded", "outside of any task");
     DIES_OUTSIDE(ask_outside, "coil_cancel_requested", "outside of any task");
     DIES_OUTSIDE(ask_the_deadline_outside, "coil_effective_deadline", "outside of any task");
+    DIES_OUTSIDE(ask_why_outside, "coil_why_cancelled", "outside of any task");
     DIES_OUTSIDE(sleep_outside, "sleep", "outside of any task");
     DIES_OUTSIDE(sleep_for_nothing_outside, "outside of any task");
     DIES_OUTSIDE(sleep_until_outside, "sleep", "outside of any task");
@@ -767,7 +884,7 @@ Test(misuse, a_call_that_can_wait_outside_of_any_task)
     DIES_OUTSIDE(end_a_group_outside, "the-end", "outside of any task");
 }
 
-/* --- Wrong uses that are answered --------------------------------------------------------------- */
+/* --- Wrong uses that are answered ------------------------------------------------------------ */
 
 COIL_TEST(misuse, a_null_function_is_refused)
 {
@@ -829,12 +946,9 @@ COIL_TEST(misuse, a_loop_inside_a_loop_is_refused)
 Test(misuse, options_out_of_range_are_refused)
 {
     static const struct coil_loop_options wrong_options[] = {
-        {.stack_size = (1 << 30) + 1},
-        {.stack_size = SIZE_MAX},
-        {.sq_entries = 1u << 20},
-        {.cq_entries = 1u << 20},
-        {.blocking_threads = UINT32_MAX},
-        {.backend = "no such thing"},
+        {.stack_size = (1 << 30) + 1},    {.stack_size = SIZE_MAX},
+        {.sq_entries = 1u << 20},         {.cq_entries = 1u << 20},
+        {.blocking_threads = UINT32_MAX}, {.backend = "no such thing"},
     };
 
     for (size_t i = 0; i < sizeof(wrong_options) / sizeof(wrong_options[0]); i++)

@@ -1,9 +1,10 @@
-/* model.c - random trees of scopes, groups and tasks against a slow and obvious model of semantics.md
- * 2.3 (what is cancelled), 2.4 (the effective deadline), 2.5 (who catches), 2.10 (no residue) and 3.2,
- * 3.3 (failures).
+/* model.c - random trees of scopes, groups and tasks against a slow and obvious model of
+ * semantics.md 2.3 (what is cancelled), 2.4 (the effective deadline), 2.5 (who catches), 2.6
+ * (why), 2.10 (no residue) and 3.2, 3.3 (failures).
  *
  * Every task draws what to do next from one stream of random numbers, tells the model, does it, and
- * then all that can be asked of the library is compared with the model. COIL_MODEL_SEED runs one seed. */
+ * then all that can be asked of the library is compared with the model. COIL_MODEL_SEED runs one
+ * seed. */
 #include <stdlib.h>
 
 #include "harness.h"
@@ -97,7 +98,7 @@ static uint64_t turn_now(void)
     return stats.turns;
 }
 
-/* --- The model ---------------------------------------------------------------------------------- */
+/* --- The model ------------------------------------------------------------------------------- */
 
 static bool is_cancelled(const struct node *n)
 {
@@ -119,6 +120,14 @@ static int64_t effective_deadline(const struct node *n)
         return COIL_FOREVER;
     outside_ns = n->shielded ? COIL_FOREVER : effective_deadline(n->parent);
     return n->deadline_ns < outside_ns ? n->deadline_ns : outside_ns;
+}
+
+/* The outermost cancelled scope that one can see from n. */
+static const struct node *responsible(const struct node *n)
+{
+    const struct node *further = n && !n->shielded ? responsible(n->parent) : NULL;
+
+    return further ? further : n && n->cancelled ? n : NULL;
 }
 
 static void model_cancel(struct node *n, enum coil_cause cause, const char *reason)
@@ -178,7 +187,7 @@ static void model_deadline(struct node *n, int64_t deadline_ns)
     n->past_since = turn_now();
 }
 
-/* --- All that can be asked ---------------------------------------------------------------------- */
+/* --- All that can be asked ------------------------------------------------------------------- */
 
 static void compare_cancellation(const struct node *n)
 {
@@ -200,10 +209,19 @@ static void compare_actor(const struct actor *a)
         HOLDS(!a->parked || !a->can_abort || a->aborts || !is_cancelled(a->inner));
     } else {
         HOLDS(coil_task_result(&a->handle) == a->result);
-        HOLDS(status == (a->gave_in        ? COIL_STATUS_CANCELLED
+        HOLDS(status == (a->gave_in      ? COIL_STATUS_CANCELLED
                          : a->result < 0 ? COIL_STATUS_FAILED
                                          : COIL_STATUS_FINISHED));
     }
+}
+
+static void compare_why(const struct node *inner)
+{
+    const struct node *n = responsible(inner);
+    struct coil_cancellation c;
+
+    HOLDS(coil_why_cancelled(&c) == (n != NULL));
+    HOLDS(!n || (c.cause == n->cause && c.reason == n->reason));
 }
 
 static void compare(const struct actor *self)
@@ -224,11 +242,12 @@ static void compare(const struct actor *self)
     }
     for (int i = 1; i < world.actor_count; i++) /* the first is the main task: no handle */
         compare_actor(world.actors[i]);
+    compare_why(self->inner);
     HOLDS(coil_cancel_requested() == is_requested(self->inner));
     HOLDS(coil_effective_deadline() == effective_deadline(self->inner));
 }
 
-/* --- What a task may do ------------------------------------------------------------------------- */
+/* --- What a task may do ---------------------------------------------------------------------- */
 
 static int act(struct actor *a, int depth);
 
@@ -471,12 +490,13 @@ static void cancel_any_node(void)
 static void cancel_any_actor(void)
 {
     struct actor *a = world.actors[draw((unsigned int)world.actor_count)];
+    const char *reason = any_reason();
 
     if (a == world.actors[0])
         return;
     if (a->living)
-        model_cancel(&a->own, COIL_CAUSE_EXPLICIT, NULL);
-    coil_task_cancel(&a->handle, NULL);
+        model_cancel(&a->own, COIL_CAUSE_EXPLICIT, reason);
+    coil_task_cancel(&a->handle, reason);
 }
 
 static void move_any_deadline(void)

@@ -51,8 +51,7 @@ static void meet(atomic_uint *here)
         coil_yield_shielded(); /* whoever is first may end it all while we are here */
 }
 
-/* --- One loop per core --------------------------------------------------------------------------
- */
+/* --- One loop per core ----------------------------------------------------------------------- */
 
 struct placement {
     atomic_uint here;
@@ -185,8 +184,7 @@ Test(runtime, the_loops_block_the_signals_that_their_starter_blocks)
     CHECK_EQ(blocked, 3);
 }
 
-/* --- The common end -----------------------------------------------------------------------------
- */
+/* --- The common end -------------------------------------------------------------------------- */
 
 struct ending {
     atomic_uint here;
@@ -331,8 +329,7 @@ Test(runtime, when_a_thread_cannot_be_had_those_that_started_are_shut_down)
 }
 #endif
 
-/* --- Listeners that share a port ----------------------------------------------------------------
- */
+/* --- Listeners that share a port ------------------------------------------------------------- */
 
 #define CLIENTS     4
 #define CONNECTIONS 50 /* each, one after the other */
@@ -485,8 +482,7 @@ Test(runtime, listeners_of_two_loops_share_a_port_and_together_serve_everybody)
     CHECK(service.served[1] > 0);
 }
 
-/* --- Cancelling from another thread -------------------------------------------------------------
- */
+/* --- Cancelling from another thread ---------------------------------------------------------- */
 
 struct far_cancel {
     pthread_mutex_t lock; /* over scope */
@@ -677,8 +673,7 @@ COIL_TEST(runtime, s2_6_of_two_threads_that_cancel_at_once_one_is_recorded_whole
     }
 }
 
-/* --- Loops that do not know of each other -------------------------------------------------------
- */
+/* --- Loops that do not know of each other ---------------------------------------------------- */
 
 static int beat(void *arg)
 {
@@ -846,8 +841,7 @@ Test(runtime, a_loop_starts_no_thread_and_takes_no_signal)
         CHECK_EQ(sigismember(&blocked[1], i), sigismember(&blocked[0], i));
 }
 
-/* --- The blocking pool --------------------------------------------------------------------------
- */
+/* --- The blocking pool ----------------------------------------------------------------------- */
 
 #define WRITERS 6
 

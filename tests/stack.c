@@ -19,8 +19,7 @@
 #define SANITIZED 0
 #endif
 
-/* --- The guard ----------------------------------------------------------------------------------
- */
+/* --- The guard ---------------------------------------------------------------------------------*/
 
 static __attribute__((noinline)) int dig(volatile char *above, int depth)
 {
@@ -82,14 +81,124 @@ Test(stack, a_task_that_overflows_its_stack_hits_the_guard)
     CHECK_EQ(signal_of_overflow(8 * 1024 * 1024), SIGSEGV);
 }
 
-/* --- Many ---------------------------------------------------------------------------------------
- */
-
 static int sleep_long(void *arg)
 {
     (void)arg;
     return coil_sleep(COIL_FOREVER);
 }
+
+/* What the handler, on a stack of its own, compares the address of the fault with. */
+static char *guard;
+static size_t guard_size;
+
+static void met(int signal_number, siginfo_t *info, void *context)
+{
+    char *at = info->si_addr;
+
+    (void)signal_number;
+    (void)context;
+    _exit(at >= guard && at < guard + guard_size ? 42 : 43);
+}
+
+static void catch_faults(void)
+{
+    const struct sigaction sa = {.sa_sigaction = met, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    const stack_t elsewhere = {.ss_sp = malloc(1 << 16), .ss_size = 1 << 16};
+
+    CHECK_EQ(sigaltstack(&elsewhere, NULL), 0);
+    CHECK_EQ(sigaction(SIGSEGV, &sa, NULL), 0);
+}
+
+static char *own_bottom(void)
+{
+    struct coil_task *self = coil_task_self();
+
+    return coil__stack_bottom(&coil__here.loop->stacks, self->stack_class, self);
+}
+
+static int overflow_under_watch(void *arg)
+{
+    guard_size = coil__here.loop->stacks.page_size;
+    guard = own_bottom() - guard_size;
+    return overflow(arg);
+}
+
+static bool use_mprotect;
+
+static int run_under_watch(void *arg)
+{
+    struct coil_spawn_options options = {.stack_size = *(size_t *)arg};
+    struct coil_group g;
+    int rc;
+
+    catch_faults();
+    coil__here.loop->stacks.no_guard_install |= use_mprotect;
+    coil_group_begin(&g);
+    for (int i = 0; i < 2; i++) /* neighbours on both sides */
+        CHECK_EQ(coil_group_spawn_with(&g, sleep_long, NULL, &options), 0);
+    rc = coil_group_spawn_with(&g, overflow_under_watch, NULL, &options);
+    CHECK_EQ(coil_group_spawn_with(&g, sleep_long, NULL, &options), 0);
+    return coil_group_end(&g, rc);
+}
+
+static int exit_code_of(coil_task_fn *fn, void *arg)
+{
+    int status = 0;
+    pid_t pid = fork();
+
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        struct coil_loop_options options = harness_options();
+
+        _exit(coil_run(&options, fn, arg) != 0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+Test(stack, the_fault_of_an_overflow_is_in_the_guard_whatever_the_size_and_the_kind_of_guard)
+{
+    size_t sizes[] = {16 << 10, 64 << 10, 256 << 10, 1 << 20, 64 << 20};
+
+    harness_need_backend();
+    if (SANITIZED)
+        SKIP("a sanitizer catches it first");
+    for (int kind = 0; kind < 2; kind++)
+        for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+            use_mprotect = kind;
+            CHECK_EQ(exit_code_of(run_under_watch, &sizes[i]), 42);
+        }
+}
+
+/* A task that goes as far down as it may, leaves its mark and looks whether it stays. */
+static int touch_the_bottom(void *arg)
+{
+    volatile char *bottom = own_bottom();
+
+    (void)arg;
+    bottom[0] = 'x';
+    coil_yield_shielded();
+    return bottom[0] == 'x' ? 0 : -EFAULT;
+}
+
+COIL_TEST(stack, one_is_usable_down_to_its_guard)
+{
+    const size_t sizes[] = {16 << 10, (16 << 10) + 1, 64 << 10, (64 << 10) + 1,
+                            1 << 20,  64 << 20,       1 << 30};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+        for (int k = 0; k < 20; k++) {
+            struct coil_spawn_options options = {.stack_size = sizes[i]};
+
+            if (sizes[i] < (1 << 24) || k == 0)
+                CHECK_EQ(coil_group_spawn_with(&g, touch_the_bottom, NULL, &options), 0);
+        }
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+/* --- Many --------------------------------------------------------------------------------------*/
 
 /* Kilobytes that /proc/self/status names. */
 static long status_kib(const char *name)
@@ -158,8 +267,7 @@ COIL_TEST(stack, a_million_sleeping_tasks_take_no_more_than_4400_bytes_each)
     CHECK(bytes <= 4400);
 }
 
-/* --- Used again, and given back -----------------------------------------------------------------
- */
+/* --- Used again, and given back ----------------------------------------------------------------*/
 
 static int nothing(void *arg)
 {
@@ -274,8 +382,7 @@ Test(stack, the_guard_survives_that_pages_are_given_back)
     /* Not returned, and not closed: the process ends here. */
 }
 
-/* --- Where the kernel has no marks for guards ---------------------------------------------------
- */
+/* --- Where the kernel has no marks for guards --------------------------------------------------*/
 
 COIL_TEST(stack, with_mprotect_for_guards_running_out_is_an_answer)
 {

@@ -145,21 +145,21 @@ def run_suite(label, limit_s, words):
     except (OSError, subprocess.SubprocessError) as e:
         return [Outcome(label, 'the whole', 'failed', str(e), '', 0)]
     outcomes = []
+    pick = []  # all; Criterion is slow at long patterns, so what the first run did not come to goes one by one
     while left:
-        suite = left[0].split('::')[0]
-        pick = f'--filter={suite}/@({"|".join(name.split("::")[1] for name in left)})'
-        run = Command(words + ['--verbose', '--color=never', '-j1', pick], limit_s, BEGUN)
+        run = Command(words + ['--verbose', '--color=never', '-j1', *pick], limit_s, BEGUN)
         parts = re.split(r'^(?=.*\[RUN \] )', run.output, flags=re.M)
         begun = [(m[1], part) for m, part in ((BEGUN.search(part), part) for part in parts) if m and m[1] in left]
         over = run.trouble(limit_s) if run.timed_out else None
-        outcomes += [verdict_of(label, name, part, over if part is begun[-1][1] else None) for name, part in begun]
-        if not begun:
-            outcomes += [Outcome(label, name, 'failed', 'it never began', run.output, 0) for name in left]
-        elif run.code and not run.timed_out and all(o.verdict != 'failed' for o in outcomes):
-            outcomes.append(Outcome(label, 'the whole', 'failed', run.trouble(limit_s), run.output, 0))
-        outcomes[-1] = outcomes[-1]._replace(seconds=run.seconds)
-        done = {o.name for o in outcomes}
-        left = [name for name in left if name not in done]
+        new = [verdict_of(label, name, part, over if part is begun[-1][1] else None) for name, part in begun]
+        if not new:
+            new = [Outcome(label, left[0], 'failed', over or 'it never began', run.output, 0)]
+        elif run.code and not over and all(o.verdict != 'failed' for o in new):
+            new.append(Outcome(label, 'the whole', 'failed', run.trouble(limit_s), run.output, 0))
+        new[-1] = new[-1]._replace(seconds=run.seconds)
+        outcomes += new
+        left = [name for name in left if name not in {o.name for o in new}]
+        pick = ['--filter=' + left[0].replace('::', '/')] if left else []
     return outcomes
 
 
@@ -244,7 +244,7 @@ SELF_CHECK = [
 # A test program in little. With a second run only for what the first did not come to.
 SUITE_CHECK = '''
 case "$*" in *--list*) printf "s: 6 tests\\n├── a\\n├── b\\n├── c\\n|-- d\\n|-- e\\n\`-- f\\n"; exit;; esac
-case "$*" in *a*b*) ;; *) echo "[RUN ] s::f"; echo "[PASS] s::f"; exit;; esac
+case "$*" in *=s/f*) echo "[RUN ] s::f"; echo "[PASS] s::f"; exit;; esac
 echo "[RUN ] s::a"; echo "[PASS] s::a"
 echo "[RUN ] s::b"; echo "it says why"; echo "[FAIL] s::b"
 echo "[RUN ] s::c"; echo "[SKIP] s::c: no such thing"

@@ -8,7 +8,7 @@
 #define MODEL_TIMERS 200
 #define LATEST       (INT64_MAX - 1)
 
-/* --- A model: an array, searched from end to end ------------------------------------------------ */
+/* --- A model: an array, searched from end to end --------------------------------------------- */
 
 struct model_timer {
     struct timer timer;
@@ -116,8 +116,8 @@ static struct model_timer *model_first(struct model *m)
     for (int i = 0; i < MODEL_TIMERS; i++) {
         struct model_timer *t = &m->timers[i];
 
-        if (t->armed && (!first || t->key < first->key ||
-                         (t->key == first->key && t->order < first->order)))
+        if (t->armed &&
+            (!first || t->key < first->key || (t->key == first->key && t->order < first->order)))
             first = t;
     }
     return first;
@@ -225,7 +225,7 @@ Test(timer, wheel_works_at_the_end_of_time)
         run_model(seed, LATEST - (int64_t)(seed * 1000), seed % 2);
 }
 
-/* --- The wheel by itself ------------------------------------------------------------------------ */
+/* --- The wheel by itself --------------------------------------------------------------------- */
 
 static struct timers wheel;
 static int64_t fire_count;
@@ -429,7 +429,7 @@ Test(timer, wheel_1000000_armed_and_cancelled_leave_nothing)
     CHECK_EQ(timers_soonest(&wheel), INT64_MAX);
 }
 
-/* --- 4.5: sleeping ------------------------------------------------------------------------------ */
+/* --- 4.5: sleeping --------------------------------------------------------------------------- */
 
 static struct coil_stats stats_now(void)
 {
@@ -449,7 +449,7 @@ static int64_t monotonic(void)
 
 COIL_TEST(timer, s4_5_a_sleep_never_wakes_early)
 {
-    static const int64_t durations[] = {1,      999,     1000,    12345,  100000,
+    static const int64_t durations[] = {1,      999,     1000,    12345,   100000,
                                         999999, 1000000, 1000001, 1500000, 2999999};
 
     for (int round = 0; round < 5; round++)
@@ -520,7 +520,8 @@ COIL_TEST(timer, s4_5_a_sleep_until_what_is_past_is_a_checkpoint)
 
 COIL_TEST(timer, s4_5_a_sleep_for_ever_ends_by_cancellation_only)
 {
-    static const int64_t durations[] = {COIL_FOREVER, COIL_FOREVER - 1, COIL_SECOND * 86400 * 36500};
+    static const int64_t durations[] = {COIL_FOREVER, COIL_FOREVER - 1,
+                                        COIL_SECOND * 86400 * 36500};
 
     for (int i = 0; i < 3; i++) {
         struct coil_scope s;
@@ -557,79 +558,85 @@ COIL_TEST(timer, s4_5_cancelled_sleeps_leave_no_timer)
     CHECK_EQ(coil_group_end(&g, 0), 0);
 }
 
+#define SLEEPERS 100
+
 struct sleeper {
     int64_t deadline_ns;
     int id;
-    int *log;
-    int *len;
 };
+
+static int woken[SLEEPERS];
+static int woken_count;
+static bool late; /* somebody was not asleep before the first was to wake */
 
 static int sleep_and_log(void *arg)
 {
-    struct sleeper *s = arg;
+    const struct sleeper *s = arg;
 
     CHECK_EQ(coil_sleep_until(s->deadline_ns), 0);
     CHECK(monotonic() >= s->deadline_ns);
-    s->log[(*s->len)++] = s->id;
+    woken[woken_count++] = s->id;
     return 0;
 }
 
-static void sleep_in_disorder(void)
+/* Has sleepers wake step_ns apart, two and two together, and none before all are asleep. */
+static void sleep_in_disorder(int64_t step_ns)
 {
-    struct sleeper s[100];
-    int log[100];
-    struct coil_group g;
-    int len = 0;
+    struct sleeper s[SLEEPERS];
 
-    coil_group_begin(&g);
-    for (int i = 0; i < 100; i++) {
-        const int place = i * 37 % 100; /* each once */
+    for (int64_t first_ns = 5 * COIL_MILLISECOND; first_ns < COIL_SECOND; first_ns *= 2) {
+        const int64_t start_ns = coil_now() + first_ns;
+        struct coil_group g;
 
-        s[i] = (struct sleeper){coil_now() + 5 * COIL_MILLISECOND, place, log, &len};
-        s[i].deadline_ns += place / 2 * 20 * COIL_MICROSECOND; /* two and two together */
+        woken_count = 0;
+        coil_group_begin(&g);
+        for (int i = 0; i < SLEEPERS; i++) {
+            const int id = i * 37 % SLEEPERS; /* each once */
+
+            s[i] = (struct sleeper){start_ns + id / 2 * step_ns, id};
+            CHECK_EQ(coil_group_spawn(&g, sleep_and_log, &s[i]), 0);
+        }
+        coil_yield_shielded();
+        late = coil_now() >= start_ns;
+        CHECK_EQ(coil_group_end(&g, 0), 0);
+        CHECK_EQ(woken_count, SLEEPERS);
+        if (!late)
+            return;
     }
-    for (int i = 1; i < 100; i++) /* by the clock of the first */
-        s[i].deadline_ns = s[0].deadline_ns + (s[i].id / 2 - s[0].id / 2) * 20 * COIL_MICROSECOND;
-    for (int i = 0; i < 100; i++)
-        CHECK_EQ(coil_group_spawn(&g, sleep_and_log, &s[i]), 0);
-    CHECK_EQ(coil_group_end(&g, 0), 0);
-    CHECK_EQ(len, 100);
-    for (int i = 0; i < 100; i++)
-        CHECK_EQ(log[i] / 2, i / 2);
+    CHECK(!late);
 }
 
-Test(timer, s4_5_sleepers_wake_in_the_order_of_their_deadlines)
+static void sleep_till_different_moments(void)
 {
-    struct coil_loop_options options = harness_options();
-
-    options.shuffle_seed = 0;
-    harness_run(&options, sleep_in_disorder);
+    sleep_in_disorder(20 * COIL_MICROSECOND);
+    for (int i = 0; i < SLEEPERS; i++)
+        CHECK_EQ(woken[i] / 2, i / 2);
 }
 
 static void sleep_till_the_same_moment(void)
 {
-    struct sleeper s[50];
-    int log[50];
-    struct coil_group g;
-    int64_t deadline_ns = coil_now() + 3 * COIL_MILLISECOND;
-    int len = 0;
-
-    coil_group_begin(&g);
-    for (int i = 0; i < 50; i++) {
-        s[i] = (struct sleeper){deadline_ns, i, log, &len};
-        CHECK_EQ(coil_group_spawn(&g, sleep_and_log, &s[i]), 0);
-    }
-    CHECK_EQ(coil_group_end(&g, 0), 0);
-    for (int i = 0; i < 50; i++)
-        CHECK_EQ(log[i], i);
+    sleep_in_disorder(0);
+    for (int i = 0; i < SLEEPERS; i++)
+        CHECK_EQ(woken[i], i * 37 % SLEEPERS);
 }
 
-Test(timer, s4_5_sleepers_till_the_same_moment_wake_first_come_first_served)
+/* First come, first served, also when the environment shuffles. */
+static void run_in_order(void (*body)(void))
 {
     struct coil_loop_options options = harness_options();
 
     options.shuffle_seed = 0;
-    harness_run(&options, sleep_till_the_same_moment);
+    harness_run(&options, body);
+}
+
+Test(timer, s4_5_sleepers_wake_in_the_order_of_their_deadlines)
+{
+    run_in_order(sleep_till_different_moments);
+}
+
+Test(timer, s4_5_sleepers_till_the_same_moment_wake_first_come_first_served)
+{
+    run_in_order(sleep_till_the_same_moment);
 }
 
 COIL_TEST(timer, s4_5_while_all_sleep_the_loop_does_not_turn)

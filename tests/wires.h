@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -22,7 +23,7 @@
 
 #define WIRE_PATIENCE_S 20
 
-/* --- Pairs -------------------------------------------------------------------------------------*/
+/* --- Pairs ------------------------------------------------------------------------------------ */
 
 enum wire {
     WIRE_PIPE, /* one way: 0 reads, 1 writes */
@@ -114,7 +115,7 @@ static WIRE_UNUSED void wire_reset(int fd)
     CHECK_EQ(close(fd), 0);
 }
 
-/* --- The plain side ----------------------------------------------------------------------------*/
+/* --- The plain side --------------------------------------------------------------------------- */
 
 /* Is fd ready for this, now? */
 static WIRE_UNUSED bool wire_ready(int fd, short events)
@@ -163,7 +164,7 @@ static WIRE_UNUSED size_t wire_drain(int fd)
     return sum;
 }
 
-/* --- Every call of io.h that can wait on a stream, by number -----------------------------------*/
+/* --- Every call of io.h that can wait on a stream, by number ---------------------------------- */
 
 enum call {
     CALL_READ,

@@ -181,7 +181,8 @@ int coil_close(int fd)
 
     if (r < 0)
         return r;
-    /* Behind calls that may never end it would wait for ever, and most closes are quick after all. */
+    /* Behind calls that may never end it would wait for ever, and most closes are quick after all.
+     */
     if (close_may_block(fd, kind) && coil__pool_has_room(&loop->pool)) {
         r = (int)coil__op_run_shielded(&op);
         if (r != -EAGAIN && r != -ENOMEM)

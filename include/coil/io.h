@@ -18,7 +18,7 @@ extern "C" {
  * errno, the same on every backend:
  *
  *   -ECANCELED  you were asked to stop, and nothing happened: no byte was read, nothing accepted.
- *               (Of a call that writes, no byte went: had any gone, the answer would be their count.)
+ *               (Of a call that writes, no byte went: had any, the answer would be their count.)
  *   -EBADF      no such descriptor, or coil_close closed it, perhaps while this call waited
  *   -EBUSY      another task reads (or writes) here: one reader and one writer at a time
  *   -EINVAL     a length beyond SSIZE_MAX, more than 1024 buffers, or what the system calls so

@@ -65,8 +65,9 @@ COIL_API void coil_timeout_begin_at(struct coil_scope *s, int64_t deadline_ns, c
 #define coil_shield_begin(s, limit_ns) coil_shield_begin_at((s), (limit_ns), COIL_HERE)
 COIL_API void coil_shield_begin_at(struct coil_scope *s, int64_t limit_ns, const char *site);
 
-/* For a scope that others may cancel before it begins, from any thread: prepare it, hand it out, then
- * begin it with coil_scope_begin_prepared. Cancelled in between, it is cancelled from its start. */
+/* For a scope that others may cancel before it begins, from any thread: prepare it, hand it out,
+ * then begin it with coil_scope_begin_prepared. Cancelled in between, it is cancelled from its
+ * start. */
 COIL_API void coil_scope_prepare(struct coil_scope *s);
 #define coil_scope_begin_prepared(s, deadline_ns)                                                  \
     coil_scope_begin_prepared_at((s), (deadline_ns), COIL_HERE)
