@@ -1356,7 +1356,7 @@ COIL_TEST(scope, s2_12_a_deadline_moved_to_and_fro_leaves_the_grace_as_it_was)
     struct coil_scope s;
 
     coil_scope_begin(&s, COIL_FOREVER);
-    coil_scope_request(&s, 100 * COIL_MILLISECOND, "closing");
+    coil_scope_request(&s, 500 * COIL_MILLISECOND, "closing");
     coil_scope_set_deadline(&s, in(COIL_MILLISECOND));
     coil_scope_set_deadline(&s, in(COIL_SECOND * 1000));
     CHECK_EQ(coil_sleep(2 * COIL_MILLISECOND), 0);
@@ -1371,7 +1371,7 @@ COIL_TEST(scope, s2_12_a_grace_without_end_leaves_the_deadline_movable)
 
     coil_timeout_begin(&s, in(COIL_MILLISECOND));
     coil_scope_request(&s, COIL_FOREVER, "when you like");
-    coil_scope_set_deadline(&s, in(100 * COIL_MILLISECOND));
+    coil_scope_set_deadline(&s, in(500 * COIL_MILLISECOND));
     CHECK_EQ(coil_sleep(2 * COIL_MILLISECOND), 0);
     CHECK_EQ(coil_scope_end(&s, coil_sleep(COIL_FOREVER)), -ETIME);
 }

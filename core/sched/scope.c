@@ -153,12 +153,14 @@ void coil__scope_prepare(struct scope *s)
 void coil__scope_begin(struct scope *s, struct scope *parent, struct coil_task *task,
                        struct loop *loop, int64_t deadline_ns, const char *site)
 {
+    if (__atomic_load_n(&s->stage, __ATOMIC_RELAXED) != STAGE_BEGUN) { /* leave_prepared has not */
+        s->loop = loop;
+        s->stage = STAGE_BEGUN;
+    }
     s->parent = parent;
     s->task = task;
-    s->loop = loop;
     s->deadline_ns = deadline_ns;
     s->site = site;
-    s->stage = STAGE_BEGUN;
     s->state = SCOPE_ACTIVE;
     list_init(&s->children);
     if (parent)
