@@ -220,7 +220,7 @@ static int run_errand(void *arg)
     return 0;
 }
 
-/* With one pool thread. */
+/* With one pool thread, and tasks in the order in which they were spawned. */
 #define POOL_TEST(name_)                                                                           \
     static void name_##_body(void);                                                                \
     Test(file, name_)                                                                              \
@@ -228,6 +228,7 @@ static int run_errand(void *arg)
         struct coil_loop_options options = harness_options();                                      \
                                                                                                    \
         options.blocking_threads = 1;                                                              \
+        options.shuffle_seed = 0;                                                                  \
         harness_run(&options, name_##_body);                                                       \
     }                                                                                              \
     static void name_##_body(void)
@@ -617,6 +618,7 @@ COIL_TEST(file, s7_6_a_whole_file_cancelled_while_a_thread_reads_it_is_read)
     struct coil_group g;
     int fd;
 
+    inside_in_order();
     desk_open(&d);
     w.dirfd = d.f.fd;
     coil_group_begin(&g);
@@ -686,6 +688,7 @@ COIL_TEST(file, s7_6_of_128_cancelled_opens_those_that_ran_are_open_and_no_other
     int before;
     int open_count = 0;
 
+    inside_in_order();
     folder_open(&f);
     before = harness_count_fds();
     coil_group_begin(&g);

@@ -267,6 +267,7 @@ static void cancel_what_has_landed(bool enter, bool look)
     size_t taken = 0;
     size_t left = 0;
 
+    inside_in_order();
     coil_group_begin(&g);
     for (int i = 0; i < MANY; i++) {
         int ends[2];
