@@ -265,12 +265,47 @@ static int take_late_error(struct descriptor *d)
     return error;
 }
 
+/* Before each thing that is done with fd: has the task been asked to stop, is fd still open? */
+static int may_use(struct coil_task *self, int fd, struct descriptor **ret)
+{
+    if (self->loop->ops->readiness)
+        fire_timers(self->loop); /* we may succeed without a turn, and a deadline be past */
+    if (unlikely(task_cancelled(self)))
+        return task_refuse(self);
+    return descriptor_get(self->loop, fd, ret);
+}
+
+static uint8_t side_of(const struct op *op)
+{
+    return op->writes ? SIDE_WRITE : SIDE_READ;
+}
+
+static int take_side(struct coil_task *self, const struct op *op, struct descriptor **ret)
+{
+    int r = may_use(self, op->fd, ret);
+
+    if (unlikely(r < 0))
+        return r;
+    if (unlikely((*ret)->busy & side_of(op)))
+        return -EBUSY;
+    (*ret)->busy |= side_of(op);
+    return 0;
+}
+
+static void give_side_back(const struct op *op, struct descriptor *d)
+{
+    d->busy &= (uint8_t)~side_of(op);
+}
+
 /* No position to fight over, so no -EBUSY. What is not a file has no offsets: whether the ring
  * minds depends on the kind, so the system call decides. */
-static ssize_t run_at_offset(struct coil_task *self, struct op *op, struct descriptor *d)
+static ssize_t run_at_offset(struct coil_task *self, struct op *op)
 {
-    ssize_t r;
+    struct descriptor *d;
+    ssize_t r = may_use(self, op->fd, &d);
 
+    if (r < 0)
+        return r;
     if (d->kind == FD_FILE)
         return run_on(self, op, d);
     op->descriptor = d;
@@ -278,51 +313,87 @@ static ssize_t run_at_offset(struct coil_task *self, struct op *op, struct descr
     return r == -EAGAIN ? -ESPIPE : r;
 }
 
+static ssize_t run_with_side(struct coil_task *self, struct op *op, struct descriptor *d)
+{
+    if (unlikely(!op->writes && answers_at_once(op, d)))
+        return op->kind == OP_POLL ? 0 : take_late_error(d);
+    return run_on(self, op, d);
+}
+
 ssize_t coil__op_run(struct op *op, int fd, bool writes)
 {
     struct coil_task *self = self_or_die();
-    uint8_t side = writes ? SIDE_WRITE : SIDE_READ;
     struct descriptor *d;
     ssize_t r;
 
-    if (self->loop->ops->readiness)
-        fire_timers(self->loop); /* we may succeed without a turn, and a deadline be past */
-    if (unlikely(task_cancelled(self)))
-        return task_refuse(self);
-    r = descriptor_get(self->loop, fd, &d);
-    if (unlikely(r < 0))
-        return r;
     op->fd = fd;
     op->writes = writes;
-    if (op->offset >= 0)
-        return run_at_offset(self, op, d);
-
-    if (unlikely(d->busy & side))
-        return -EBUSY;
-    if (unlikely(!writes && answers_at_once(op, d))) {
-        r = op->kind == OP_POLL ? 0 : take_late_error(d);
+    if (op->offset >= 0) {
+        r = run_at_offset(self, op);
     } else {
-        d->busy |= side;
-        r = run_on(self, op, d);
-        d->busy &= (uint8_t)~side;
+        r = take_side(self, op, &d);
+        if (likely(r >= 0)) {
+            r = run_with_side(self, op, d);
+            give_side_back(op, d);
+        }
     }
     task_charge(self); /* last: when we are back, d may be another's */
     return r;
 }
 
-uint32_t coil__op_generation(int fd)
+/* What a socket says once. Of a buffer, or of memory, it would tell again. */
+static bool is_said_once(ssize_t error)
 {
-    struct descriptor *d;
-
-    return here_task() && descriptor_get(coil__here.loop, fd, &d) >= 0 ? d->generation : 0;
+    return error != -ECANCELED && error != -EFAULT && error != -ENOMEM;
 }
 
-void coil__op_late_error(int fd, int error)
+/* Nobody gets in between: the side is ours throughout, and d stays, hold being on its list. */
+static ssize_t run_rounds(struct coil_task *self, const struct op *op, struct descriptor *d,
+                          size_t *ret_done)
 {
-    struct descriptor *d = descriptor_known(&coil__here.loop->descriptors, fd);
+    struct op hold = {.state = OP_IDLE};
+    size_t done = 0;
+    ssize_t r;
 
-    if (d)
-        d->late_error = error;
+    link_to(&hold, d);
+    for (;;) {
+        struct op round = *op;
+
+        round.ptr = (char *)op->ptr + done;
+        round.len = op->len - done < OP_LEN_MOST ? op->len - done : OP_LEN_MOST;
+        r = run_with_side(self, &round, d);
+        if (r > 0)
+            done += (size_t)r;
+        if (r <= 0 || done == op->len || d->kind >= FD_DATAGRAM)
+            break;
+        task_charge(self);
+        r = may_use(self, op->fd, &d);
+        if (r < 0)
+            break;
+    }
+    if (r < 0 && done && !op->writes && is_said_once(r))
+        d->late_error = (int)r;
+    unlink_from(&hold, d);
+    *ret_done = done;
+    return r;
+}
+
+ssize_t coil__op_run_all(struct op *op, int fd, bool writes, size_t *ret_done)
+{
+    struct coil_task *self = self_or_die();
+    struct descriptor *d;
+    ssize_t r;
+
+    op->fd = fd;
+    op->writes = writes;
+    *ret_done = 0;
+    r = take_side(self, op, &d);
+    if (r >= 0) {
+        r = run_rounds(self, op, d, ret_done);
+        give_side_back(op, d);
+    }
+    task_charge(self);
+    return r;
 }
 
 /* Keeps fd from being closed until released: hold is on its list, though nothing goes on. */

@@ -4,17 +4,18 @@
 
 #include "backend.h"
 
+#define OP_LEN_MOST 0x7ffff000 /* what read(2) and write(2) do at the most */
+
 struct loop;
 
 /* Runs op and returns its result once whoever does it is done with it. op has its kind and
  * arguments. -EBADF, -EBUSY, -ENOMEM, -ECANCELED before it starts; see coil/io.h. */
 ssize_t coil__op_run(struct op *op, int fd, bool writes);
 
-/* Which use of its number fd is in; changes when it is closed here. */
-uint32_t coil__op_generation(int fd);
-
-/* Remembers what ended a receive that had bytes to deliver, for the next one. */
-void coil__op_late_error(int fd, int error);
+/* The same in rounds, until all of op->len is through or something ends it; of messages, one.
+ * *ret_done: how many bytes, always. The answer is the last round's. What ended a receive that had
+ * bytes to deliver is said again by the next one, since the system says it once. */
+ssize_t coil__op_run_all(struct op *op, int fd, bool writes, size_t *ret_done);
 
 /* Runs op->call in the blocking pool. The descriptors it uses (< 0: none) are not closed under
  * it. */

@@ -270,6 +270,7 @@ COIL_TEST(io, bytes_that_were_only_peeked_at_stay)
 struct all_of {
     int fd;
     char buf[6];
+    char *buf_at; /* NULL: buf */
     ssize_t result;
 };
 
@@ -277,7 +278,7 @@ static int receive_all_of(void *arg)
 {
     struct all_of *a = arg;
 
-    a->result = coil_recv(a->fd, a->buf, sizeof(a->buf), MSG_WAITALL);
+    a->result = coil_recv(a->fd, a->buf_at ? a->buf_at : a->buf, sizeof(a->buf), MSG_WAITALL);
     return 0;
 }
 
@@ -345,6 +346,52 @@ COIL_TEST(io, a_reset_amid_a_receive_that_wants_all_is_not_taken_for_the_end)
     CHECK_EQ(a.result, 3);
     CHECK_EQ(coil_recv(ends[0], a.buf, sizeof(a.buf), 0), -ECONNRESET);
     CHECK_EQ(coil_close(ends[0]), 0);
+}
+
+/* The system would say it of the call that had it, and not of the next. */
+COIL_TEST(io, a_buffer_that_ends_amid_a_receive_that_wants_all_is_not_the_next_ones_fault)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *two = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    CHECK(two != MAP_FAILED);
+    CHECK_EQ(munmap(two + page, page), 0);
+    for (enum wire wire = WIRE_UNIX; wire < WIRE_COUNT; wire++) {
+        struct all_of a = {.result = 0};
+        struct coil_group g;
+        int ends[2];
+
+        wire_open(wire, ends);
+        a.fd = ends[0];
+        a.buf_at = two + page - 3;
+        coil_group_begin(&g);
+        CHECK_EQ(coil_group_spawn(&g, receive_all_of, &a), 0);
+        CHECK_EQ(write(ends[1], "abc", 3), 3);
+        wire_await(ends[0], POLLIN);
+        for (int k = 0; k < 4; k++)
+            coil_yield_shielded();
+        CHECK_EQ(write(ends[1], "def", 3), 3);
+        CHECK_EQ(coil_group_end(&g, 0), 0);
+        CHECK_EQ(a.result, 3);
+        CHECK_EQ(coil_recv(ends[0], a.buf, sizeof(a.buf), 0), 3);
+        CHECK_EQ(memcmp(a.buf, "def", 3), 0);
+        wire_close(ends);
+    }
+    CHECK_EQ(munmap(two, page), 0);
+}
+
+COIL_TEST(io, urgent_data_is_one_byte_also_for_who_wants_all)
+{
+    char buf[16];
+    int ends[2];
+
+    wire_open(WIRE_TCP, ends);
+    CHECK_EQ(send(ends[1], "!", 1, MSG_OOB), 1);
+    wire_await(ends[0], POLLPRI);
+    CHECK_EQ(coil_recv(ends[0], buf, sizeof(buf), MSG_OOB | MSG_WAITALL), 1);
+    CHECK_EQ(send(ends[1], "in line", 7, 0), 7);
+    CHECK_EQ(coil_recv(ends[0], buf, sizeof(buf), 0), 7);
+    wire_close(ends);
 }
 
 COIL_TEST(io, s4_2_a_receive_that_wants_all_and_is_cancelled_keeps_what_it_has)
@@ -965,6 +1012,119 @@ COIL_TEST(io, who_was_busy_and_gave_up_leaves_the_side_free)
     CHECK_EQ(write(ends[1], "x", 1), 1);
     CHECK_EQ(coil_read(ends[0], &byte, 1), 1);
     wire_close(ends);
+}
+
+/* A call of many rounds, and one who tries to get in between whenever there is a chance. */
+struct intrusion {
+    int fd;
+    size_t n;     /* bytes in all */
+    int before;   /* calls that answer at once, to be at another point of a turn each time */
+    size_t tries; /* to get in between */
+    bool begun;
+    bool answered;
+    ssize_t result;
+};
+
+static int receive_all_amid_others(void *arg)
+{
+    struct intrusion *i = arg;
+
+    i->begun = true;
+    i->result = coil_recv(i->fd, big, i->n, MSG_WAITALL);
+    i->answered = true;
+    return 0;
+}
+
+static int send_all_amid_others(void *arg)
+{
+    struct intrusion *i = arg;
+    char byte;
+
+    for (int k = 0; k < i->before; k++)
+        CHECK_EQ(coil_recv(i->fd, &byte, 0, 0), 0);
+    i->begun = true;
+    i->result = coil_send_all(i->fd, big, i->n, 0, NULL);
+    i->answered = true;
+    return 0;
+}
+
+static int try_to_receive(void *arg)
+{
+    struct intrusion *i = arg;
+    char byte;
+
+    for (; !i->answered; coil_yield_shielded(), i->tries++)
+        CHECK_EQ(coil_recv(i->fd, &byte, 1, 0), -EBUSY);
+    return 0;
+}
+
+static int try_to_send(void *arg)
+{
+    struct intrusion *i = arg;
+
+    for (; !i->answered; coil_yield_shielded(), i->tries += i->begun)
+        if (i->begun)
+            CHECK_EQ(coil_send(i->fd, "x", 1, 0), -EBUSY);
+    return 0;
+}
+
+/* Descriptors that come along end each receive, so it takes one round a byte. */
+COIL_TEST_IN_ORDER(io, between_the_rounds_of_a_receive_that_wants_all_nobody_gets_in)
+{
+    struct intrusion i = {.n = 101};
+    char control[CMSG_SPACE(sizeof(int))] = {0};
+    struct iovec iov = {.iov_base = big, .iov_len = 1};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control,
+                         .msg_controllen = sizeof(control)};
+    struct coil_group g;
+    int ends[2];
+
+    *CMSG_FIRSTHDR(&msg) = (struct cmsghdr){
+        .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
+    wire_open(WIRE_UNIX, ends);
+    memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)), &ends[1], sizeof(int));
+    for (int k = 0; k < 100; k++)
+        CHECK_EQ(sendmsg(ends[1], &msg, 0), 1);
+    i.fd = ends[0];
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, receive_all_amid_others, &i), 0);
+    CHECK_EQ(coil_group_spawn(&g, try_to_receive, &i), 0);
+    while (wire_ready(ends[0], POLLIN))
+        coil_yield_shielded();
+    CHECK(!i.answered);
+    CHECK_EQ(write(ends[1], "y", 1), 1);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(i.result, 101);
+    CHECK_EQ(big[100], 'y');
+    CHECK(i.tries > 0);
+    wire_close(ends);
+}
+
+COIL_TEST(io, between_the_rounds_of_a_send_all_nobody_gets_in)
+{
+    for (int before = 0; before < 64; before++) {
+        struct intrusion i = {.n = 1 << 19, .before = before};
+        struct coil_group g;
+        size_t sum = 0;
+        int ends[2];
+
+        wire_open(WIRE_UNIX, ends);
+        i.fd = ends[0];
+        coil_group_begin(&g);
+        CHECK_EQ(coil_group_spawn(&g, send_all_amid_others, &i), 0);
+        CHECK_EQ(coil_group_spawn(&g, try_to_send, &i), 0);
+        while (sum < i.n) {
+            coil_yield_shielded();
+            sum += wire_drain(ends[1]);
+        }
+        CHECK_EQ(coil_group_end(&g, 0), 0);
+        CHECK_EQ(i.result, 0);
+        CHECK_EQ(sum, i.n);
+        CHECK(i.tries > 0);
+        wire_close(ends);
+    }
 }
 
 /* --- Readiness -------------------------------------------------------------------------------- */
@@ -1978,6 +2138,33 @@ COIL_TEST(io, s4_1_a_task_that_only_writes_to_a_pipe_leaves_turns_to_others)
     CHECK(turns >= 2000 / 64);
     CHECK_EQ(coil_close(ends[1]), 0);
     close(ends[0]);
+}
+
+static int read_at_offset_on_and_on(void *arg)
+{
+    struct busy_body *b = arg;
+    char byte;
+
+    for (; b->rounds < 2000; b->rounds++)
+        CHECK_EQ(coil_pread(b->read_fd, &byte, 1, 0), 1);
+    return 0;
+}
+
+COIL_TEST(io, s4_1_a_task_that_only_reads_at_an_offset_leaves_turns_to_others)
+{
+    struct busy_body b = {.read_fd = open("/dev/zero", O_RDONLY)};
+    struct coil_group g;
+    int turns = 0;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, read_at_offset_on_and_on, &b), 0);
+    while (b.rounds < 2000) {
+        CHECK_EQ(coil_checkpoint(), 0);
+        turns++;
+    }
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK(turns >= 2000 / 64);
+    CHECK_EQ(coil_close(b.read_fd), 0);
 }
 
 static volatile sig_atomic_t ticks;

@@ -13,14 +13,13 @@
 
 #define IOV_MOST 1024
 #define NOT_OURS (MSG_WAITALL | MSG_DONTWAIT) /* how to wait is not the caller's to say */
-#define LEN_MOST 0x7ffff000                   /* what read(2) and write(2) do at the most */
 
 static int check_len(size_t *n)
 {
     if (*n > SSIZE_MAX)
         return -EINVAL;
-    if (*n > LEN_MOST)
-        *n = LEN_MOST;
+    if (*n > OP_LEN_MOST)
+        *n = OP_LEN_MOST;
     return 0;
 }
 
@@ -31,14 +30,6 @@ static bool is_socket(int fd)
 
     return self && !task_cancelled(self) && descriptor_get(self->loop, fd, &d) >= 0 &&
            descriptor_is_socket(d);
-}
-
-/* Of messages, MSG_WAITALL never takes more than one. */
-static bool is_stream(int fd)
-{
-    struct descriptor *d;
-
-    return is_socket(fd) && descriptor_get(coil__here.loop, fd, &d) >= 0 && d->kind < FD_DATAGRAM;
 }
 
 static ssize_t run_buffer(enum op_kind kind, int fd, const void *buf, size_t n, int64_t offset,
@@ -57,29 +48,22 @@ static ssize_t run_buffer(enum op_kind kind, int fd, const void *buf, size_t n, 
 }
 
 /* MSG_WAITALL, done here so that it means the same on every backend: until all n bytes are there,
- * or something ends it, and then what there is counts. An error that the system says once is
- * kept. */
+ * or something ends it, and then what there is counts. */
 static ssize_t recv_all(int fd, void *buf, size_t n, int flags)
 {
-    const uint32_t generation = coil__op_generation(fd);
-    size_t done = 0;
+    struct op op = {.kind = OP_RECV, .ptr = buf, .len = n, .flags = (uint32_t)flags, .offset = -1};
+    size_t done;
     ssize_t r;
 
-    do {
-        r = run_buffer(OP_RECV, fd, (char *)buf + done, n - done, -1, flags, false);
-        if (r > 0)
-            done += (size_t)r;
-        if (generation != coil__op_generation(fd))
-            return done ? (ssize_t)done : r; /* closed meanwhile; the number may be another's */
-    } while (r > 0 && done < n);
-    if (done && r < 0 && r != -ECANCELED && r != -EBADF && r != -EBUSY)
-        coil__op_late_error(fd, (int)r);
+    if (n > SSIZE_MAX)
+        return -EINVAL;
+    r = coil__op_run_all(&op, fd, false, &done);
     return done ? (ssize_t)done : r;
 }
 
 ssize_t coil_recv(int fd, void *buf, size_t n, int flags)
 {
-    if (flags & MSG_WAITALL && !(flags & MSG_PEEK) && n <= LEN_MOST && is_stream(fd))
+    if (flags & MSG_WAITALL && !(flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE)))
         return recv_all(fd, buf, n, flags & ~NOT_OURS);
     return run_buffer(OP_RECV, fd, buf, n, -1, flags & ~NOT_OURS, false);
 }
@@ -221,18 +205,16 @@ ssize_t coil_sendto(int fd, const void *buf, size_t n, int flags, const struct s
 
 int coil_send_all(int fd, const void *buf, size_t n, int flags, size_t *ret_sent)
 {
-    const char *bytes = buf;
-    const uint32_t generation = coil__op_generation(fd);
+    struct op op = {
+        .kind = OP_SEND,
+        .ptr = (void *)(uintptr_t)buf,
+        .len = n,
+        .flags = (uint32_t)((flags | MSG_NOSIGNAL) & ~NOT_OURS),
+        .offset = -1,
+    };
     size_t sent = 0;
-    ssize_t r;
+    ssize_t r = n > SSIZE_MAX ? -EINVAL : coil__op_run_all(&op, fd, true, &sent);
 
-    do {
-        r = coil_send(fd, bytes + sent, n - sent, flags);
-        if (r > 0)
-            sent += (size_t)r;
-        if (sent < n && generation != coil__op_generation(fd))
-            r = -EBADF; /* closed meanwhile; the number may be another's */
-    } while (r >= 0 && sent < n);
     if (ret_sent)
         *ret_sent = sent;
     return r < 0 ? (int)r : 0;

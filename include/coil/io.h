@@ -50,7 +50,8 @@ COIL_API COIL_MUST_CHECK ssize_t coil_sendto(int fd, const void *buf, size_t n, 
                                              const struct sockaddr *addr, socklen_t addrlen);
 COIL_API COIL_MUST_CHECK ssize_t coil_sendmsg(int fd, const struct msghdr *msg, int flags);
 
-/* Sends all n bytes. *ret_sent (may be NULL) says how many went, always, also on failure.
+/* Sends all n bytes, nobody else's in between. *ret_sent (may be NULL) says how many went, always,
+ * also on failure.
  * 0: all.  -ECANCELED or another error: *ret_sent bytes of them. */
 COIL_API COIL_MUST_CHECK int coil_send_all(int fd, const void *buf, size_t n, int flags,
                                            size_t *ret_sent);
