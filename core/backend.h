@@ -35,8 +35,8 @@ struct coil_task;
 enum op_kind {
     OP_READ,    /* ptr, len, offset */
     OP_WRITE,   /* ptr, len, offset */
-    OP_READV,   /* ptr: iovec, len: count, offset */
-    OP_WRITEV,  /* ptr: iovec, len: count, offset */
+    OP_READV,   /* ptr: msghdr with an iovec and no more, len: its bytes */
+    OP_WRITEV,  /* the same */
     OP_RECV,    /* ptr, len, flags */
     OP_SEND,    /* ptr, len, flags */
     OP_RECVMSG, /* ptr: msghdr, flags */

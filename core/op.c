@@ -313,11 +313,29 @@ static ssize_t run_at_offset(struct coil_task *self, struct op *op)
     return r == -EAGAIN ? -ESPIPE : r;
 }
 
+/* With a socket, to read is to receive, and to write is to send: that raises no SIGPIPE. */
+static void speak_to_socket(struct op *op)
+{
+    if (op->kind == OP_READ) {
+        op->kind = OP_RECV;
+    } else if (op->kind == OP_WRITE || op->kind == OP_WRITEV) {
+        op->kind = op->kind == OP_WRITE ? OP_SEND : OP_SENDMSG;
+        op->flags = MSG_NOSIGNAL;
+    }
+}
+
 static ssize_t run_with_side(struct coil_task *self, struct op *op, struct descriptor *d)
 {
+    ssize_t r;
+
     if (unlikely(!op->writes && answers_at_once(op, d)))
         return op->kind == OP_POLL ? 0 : take_late_error(d);
-    return run_on(self, op, d);
+    if (descriptor_is_socket(d))
+        speak_to_socket(op);
+    r = run_on(self, op, d);
+    if (op->kind == OP_ACCEPT && r >= 0) /* what is accepted is what the listener is */
+        coil__descriptor_made(self->loop, (int)r, (enum descriptor_kind)d->kind);
+    return r;
 }
 
 ssize_t coil__op_run(struct op *op, int fd, bool writes)

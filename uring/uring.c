@@ -119,6 +119,7 @@ static struct op *op_named(const struct backend *b, uint64_t user_data)
 
 static void prepare(struct io_uring_sqe *sqe, const struct op *op)
 {
+    const struct msghdr *msg = op->ptr;
     const uint64_t offset = (uint64_t)op->offset; /* -1: the descriptor's own position */
     const unsigned int len = (unsigned int)op->len;
     const int flags = (int)op->flags;
@@ -131,10 +132,10 @@ static void prepare(struct io_uring_sqe *sqe, const struct op *op)
         io_uring_prep_write(sqe, op->fd, op->ptr, len, offset);
         break;
     case OP_READV:
-        io_uring_prep_readv(sqe, op->fd, op->ptr, len, offset);
+        io_uring_prep_readv(sqe, op->fd, msg->msg_iov, (unsigned int)msg->msg_iovlen, offset);
         break;
     case OP_WRITEV:
-        io_uring_prep_writev(sqe, op->fd, op->ptr, len, offset);
+        io_uring_prep_writev(sqe, op->fd, msg->msg_iov, (unsigned int)msg->msg_iovlen, offset);
         break;
     case OP_RECV:
         io_uring_prep_recv(sqe, op->fd, op->ptr, op->len, flags);

@@ -23,15 +23,6 @@ static int check_len(size_t *n)
     return 0;
 }
 
-static bool is_socket(int fd)
-{
-    const struct coil_task *self = here_task();
-    struct descriptor *d;
-
-    return self && !task_cancelled(self) && descriptor_get(self->loop, fd, &d) >= 0 &&
-           descriptor_is_socket(d);
-}
-
 static ssize_t run_buffer(enum op_kind kind, int fd, const void *buf, size_t n, int64_t offset,
                           int flags, bool writes)
 {
@@ -75,13 +66,12 @@ ssize_t coil_send(int fd, const void *buf, size_t n, int flags)
 
 ssize_t coil_read(int fd, void *buf, size_t n)
 {
-    return n && is_socket(fd) ? coil_recv(fd, buf, n, 0)
-                              : run_buffer(OP_READ, fd, buf, n, -1, 0, false);
+    return run_buffer(OP_READ, fd, buf, n, -1, 0, false);
 }
 
 ssize_t coil_write(int fd, const void *buf, size_t n)
 {
-    return is_socket(fd) ? coil_send(fd, buf, n, 0) : run_buffer(OP_WRITE, fd, buf, n, -1, 0, true);
+    return run_buffer(OP_WRITE, fd, buf, n, -1, 0, true);
 }
 
 ssize_t coil_pread(int fd, void *buf, size_t n, off_t offset)
@@ -94,7 +84,8 @@ ssize_t coil_pwrite(int fd, const void *buf, size_t n, off_t offset)
     return offset < 0 ? -EINVAL : run_buffer(OP_WRITE, fd, buf, n, offset, 0, true);
 }
 
-static int check_iov(const struct iovec *iov, int count)
+/* How many bytes the buffers hold. */
+static ssize_t sum_of(const struct iovec *iov, int count)
 {
     size_t sum = 0;
 
@@ -107,20 +98,30 @@ static int check_iov(const struct iovec *iov, int count)
             return -EINVAL;
         sum += iov[i].iov_len;
     }
-    return 0;
+    return (ssize_t)sum;
 }
 
 static ssize_t run_vector(enum op_kind kind, int fd, const struct iovec *iov, int count,
                           bool writes)
 {
-    struct op op = {
-        .kind = (uint8_t)kind,
-        .ptr = (void *)(uintptr_t)iov,
-        .len = (size_t)count,
-        .offset = -1,
-    };
+    struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)count};
+    struct op op = {.kind = (uint8_t)kind, .ptr = &msg, .offset = -1};
+    ssize_t r = sum_of(iov, count);
 
+    if (r < 0)
+        return r;
+    op.len = (size_t)r;
     return coil__op_run(&op, fd, writes);
+}
+
+ssize_t coil_readv(int fd, const struct iovec *iov, int count)
+{
+    return run_vector(OP_READV, fd, iov, count, false);
+}
+
+ssize_t coil_writev(int fd, const struct iovec *iov, int count)
+{
+    return run_vector(OP_WRITEV, fd, iov, count, true);
 }
 
 static ssize_t run_message(enum op_kind kind, int fd, const struct msghdr *msg, int flags,
@@ -134,28 +135,6 @@ static ssize_t run_message(enum op_kind kind, int fd, const struct msghdr *msg, 
     };
 
     return coil__op_run(&op, fd, writes);
-}
-
-ssize_t coil_readv(int fd, const struct iovec *iov, int count)
-{
-    int r = check_iov(iov, count);
-
-    return r < 0 ? r : run_vector(OP_READV, fd, iov, count, false);
-}
-
-ssize_t coil_writev(int fd, const struct iovec *iov, int count)
-{
-    int r = check_iov(iov, count);
-
-    if (r < 0)
-        return r;
-    if (is_socket(fd)) {
-        struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov,
-                             .msg_iovlen = (size_t)count};
-
-        return run_message(OP_SENDMSG, fd, &msg, MSG_NOSIGNAL, true);
-    }
-    return run_vector(OP_WRITEV, fd, iov, count, true);
 }
 
 ssize_t coil_recvmsg(int fd, struct msghdr *msg, int flags)
@@ -251,17 +230,8 @@ int coil_shutdown(int fd, int how)
 int coil_accept(int fd, struct sockaddr *addr, socklen_t *addrlen)
 {
     struct op op = {.kind = OP_ACCEPT, .ptr = addr, .addrlen = addr ? addrlen : NULL, .offset = -1};
-    enum descriptor_kind kind = FD_UNKNOWN;
-    struct descriptor *d;
-    int r;
 
-    /* What is accepted is what the listener is. Asked first: afterwards fd may be another's. */
-    if (is_socket(fd) && descriptor_get(coil__here.loop, fd, &d) >= 0)
-        kind = (enum descriptor_kind)d->kind;
-    r = (int)coil__op_run(&op, fd, false);
-    if (r >= 0)
-        coil__descriptor_made(coil__here.loop, r, kind);
-    return r;
+    return (int)coil__op_run(&op, fd, false);
 }
 
 int coil_connect(int fd, const struct sockaddr *addr, socklen_t addrlen)

@@ -14,11 +14,10 @@
 
 static ssize_t write_any(const struct op *op)
 {
-    int iov_count = (int)op->len;
+    const struct msghdr *msg = op->ptr;
 
     if (op->kind == OP_WRITEV)
-        return op->offset < 0 ? writev(op->fd, op->ptr, iov_count)
-                              : pwritev(op->fd, op->ptr, iov_count, op->offset);
+        return writev(op->fd, msg->msg_iov, (int)msg->msg_iovlen);
     return op->offset < 0 ? write(op->fd, op->ptr, op->len)
                           : pwrite(op->fd, op->ptr, op->len, op->offset);
 }
@@ -79,6 +78,7 @@ static ssize_t try_poll(const struct op *op)
  * instructions a request, and nobody may cancel a loop's thread. */
 static ssize_t call(struct op *op)
 {
+    const struct msghdr *msg = op->ptr;
     int flags = (int)op->flags;
 
     switch ((enum op_kind)op->kind) {
@@ -86,8 +86,7 @@ static ssize_t call(struct op *op)
         return op->offset < 0 ? read(op->fd, op->ptr, op->len)
                               : pread(op->fd, op->ptr, op->len, op->offset);
     case OP_READV:
-        return op->offset < 0 ? readv(op->fd, op->ptr, (int)op->len)
-                              : preadv(op->fd, op->ptr, (int)op->len, op->offset);
+        return readv(op->fd, msg->msg_iov, (int)msg->msg_iovlen);
     case OP_WRITE:
     case OP_WRITEV:
         return op->descriptor->kind == FD_PIPE ? write_quietly(op) : write_any(op);
