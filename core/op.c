@@ -24,10 +24,11 @@ void coil__op_complete(struct op *op, ssize_t result)
     unpark(op->task, 0);
 }
 
-/* An operation that is only a wait, for what no readiness tells of. */
+/* An operation that is only a wait, for what no readiness tells of: longer each time. */
 struct pause {
     struct op op;
     struct timer timer;
+    int64_t next_ns;
 };
 
 static void pause_over(struct timer *t)
@@ -40,7 +41,9 @@ static void pause_begin(struct loop *loop, struct op *op)
     struct pause *p = container_of(op, struct pause, op);
 
     p->timer.fire = pause_over;
-    coil__timer_add(&loop->timers, &p->timer, coil__deadline_after(op->offset));
+    coil__timer_add(&loop->timers, &p->timer, coil__deadline_after(p->next_ns));
+    if (p->next_ns < PAUSE_MOST_NS)
+        p->next_ns *= 2;
 }
 
 static bool pause_cancel(struct loop *loop, struct op *op)
@@ -160,7 +163,7 @@ static void unlink_from(struct op *op, struct descriptor *d)
 
 /* Does op ourselves, again and again, and waits in between, by wait. The descriptor cannot be
  * closed under us meanwhile: wait is on its list throughout. */
-static ssize_t attempt(struct coil_task *self, struct op *op, struct op *wait)
+static ssize_t try_and_wait(struct coil_task *self, struct op *op, struct op *wait)
 {
     struct descriptor *d = op->descriptor;
     ssize_t r;
@@ -174,7 +177,6 @@ static ssize_t attempt(struct coil_task *self, struct op *op, struct op *wait)
             r = -EBADF;
         if (r < 0)
             break;
-        wait->offset *= wait->offset < PAUSE_MOST_NS ? 2 : 1;
     }
     unlink_from(wait, d);
     return r;
@@ -182,7 +184,7 @@ static ssize_t attempt(struct coil_task *self, struct op *op, struct op *wait)
 
 /* A pipe without a reader raises SIGPIPE in whoever writes, and io_uring cannot be told not to. So
  * we write ourselves, with the signal blocked, and leave to the ring only the waiting. */
-static bool is_for_us(const struct op *op, const struct descriptor *d, bool readiness)
+static bool ring_may_only_wait(const struct op *op, const struct descriptor *d, bool readiness)
 {
     return d->kind == FD_PIPE && (op->kind == OP_WRITE || op->kind == OP_WRITEV) && !readiness;
 }
@@ -190,7 +192,7 @@ static bool is_for_us(const struct op *op, const struct descriptor *d, bool read
 /* A Unix socket cannot wait for room at its peer: when the backlog is full, connecting says EAGAIN
  * and no edge will come; when the queue is, poll says writable (and io_uring, asked to wait, sends
  * an empty datagram: seen on 6.18). All one can do is ask again. */
-static bool is_for_pauses(const struct op *op, const struct descriptor *d)
+static bool no_readiness_tells(const struct op *op, const struct descriptor *d)
 {
     if (op->kind == OP_CONNECT)
         return d->kind != FD_TCP && ((const struct sockaddr *)op->ptr)->sa_family == AF_UNIX;
@@ -211,15 +213,15 @@ static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *
     ssize_t r;
 
     op->descriptor = d;
-    if (unlikely(is_for_pauses(op, d))) {
-        struct pause p = {.op = {.kind = OP_PAUSE, .route = ROUTE_TIMER, .offset = PAUSE_NS}};
+    if (unlikely(no_readiness_tells(op, d))) {
+        struct pause p = {.op = {.kind = OP_PAUSE, .route = ROUTE_TIMER}, .next_ns = PAUSE_NS};
 
-        return attempt(self, op, &p.op);
+        return try_and_wait(self, op, &p.op);
     }
-    if (unlikely(is_for_us(op, d, ops->readiness))) {
+    if (unlikely(ring_may_only_wait(op, d, ops->readiness))) {
         struct op room = {.kind = OP_POLL, .flags = POLLOUT};
 
-        return attempt(self, op, &room);
+        return try_and_wait(self, op, &room);
     }
     if (is_for_pool(op, d, ops->readiness)) {
         op->route = ROUTE_POOL;

@@ -17,9 +17,7 @@
 #include "../core/io/descriptor.h"
 
 #define EVENTS_MOST 256
-#define SKIPS_MOST                                                                                 \
-    32 /* looks at the kernel that a loop with ready tasks may leave out in a row                 
-     * \ */
+#define SKIPS_MOST  32 /* looks at the kernel in a row that a loop with ready tasks may leave out */
 
 /* data of what is not a descriptor. Those of descriptors carry a generation above the number. */
 #define TO_WAKE  UINT64_MAX

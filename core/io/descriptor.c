@@ -130,7 +130,7 @@ void coil__descriptor_made(struct loop *loop, int fd, enum descriptor_kind kind)
 }
 
 /* Ends all that goes on with fd. 0, or -EBADF if that is under way already. */
-static int let_go(struct loop *loop, int fd)
+static int end_uses(struct loop *loop, int fd)
 {
     struct descriptor *d = descriptor_known(&loop->descriptors, fd);
 
@@ -177,7 +177,7 @@ int coil_close(int fd)
     const struct descriptor *d = descriptor_known(&loop->descriptors, fd);
     enum descriptor_kind kind = d ? (enum descriptor_kind)d->kind : FD_UNKNOWN;
     struct op op = {.call = do_close, .fd = fd};
-    int r = let_go(loop, fd);
+    int r = end_uses(loop, fd);
 
     if (r < 0)
         return r;
@@ -193,5 +193,5 @@ int coil_close(int fd)
 
 int coil_forget(int fd)
 {
-    return let_go(here_loop("coil_forget"), fd);
+    return end_uses(here_loop("coil_forget"), fd);
 }
