@@ -3,6 +3,7 @@
 #include "op.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 
 #include "sched/park.h"
@@ -123,10 +124,10 @@ static ssize_t submit_and_wait(struct coil_task *self, struct op *op)
     op->state = OP_PENDING;
     loop->operations++;
     r = submit(loop, op);
-    if (r < 0) {
+    if (r < 0) { /* there is no thread for it */
         loop->operations--;
         op->state = OP_DONE;
-        return r;
+        return op->kind == OP_CALL ? r : -ENOMEM;
     }
     (void)park(self, op->shielded ? NULL : hurry, op, kind_names[op->kind]);
     assert(op->state == OP_DONE);
@@ -139,6 +140,11 @@ static ssize_t submit_and_wait(struct coil_task *self, struct op *op)
         return -EIO; /* the kernel's own idea: not what we call cancelled */
     self->told = true;
     return -ECANCELED;
+}
+
+static uint8_t side_of(const struct op *op)
+{
+    return op->writes ? SIDE_WRITE : SIDE_READ;
 }
 
 static void link_to(struct op *op, struct descriptor *d)
@@ -161,8 +167,34 @@ static void unlink_from(struct op *op, struct descriptor *d)
     }
 }
 
-/* Does op ourselves, again and again, and waits in between, by wait. The descriptor cannot be
- * closed under us meanwhile: wait is on its list throughout. */
+static ssize_t submit_on(struct coil_task *self, struct op *op, struct descriptor *d)
+{
+    ssize_t r;
+
+    link_to(op, d);
+    r = submit_and_wait(self, op);
+    unlink_from(op, d);
+    return r;
+}
+
+static ssize_t do_once(struct coil_task *self, struct op *op)
+{
+    if (op->route != ROUTE_POOL)
+        return coil__op_perform(op);
+    op->state = OP_IDLE;
+    return submit_on(self, op, op->descriptor);
+}
+
+/* A file that blocks and says EAGAIN (memory.reclaim of a cgroup) means something else by it. */
+static bool would_have_to_wait(const struct op *op, ssize_t r)
+{
+    if (r == -EAGAIN && op->descriptor->kind == FD_FILE)
+        return fcntl(op->fd, F_GETFL) & O_NONBLOCK;
+    return r == -EAGAIN || r == -EINPROGRESS;
+}
+
+/* Does op without the backend, again and again, and waits in between, by wait. The descriptor
+ * cannot be closed under us meanwhile: wait is on its list throughout. */
 static ssize_t try_and_wait(struct coil_task *self, struct op *op, struct op *wait)
 {
     struct descriptor *d = op->descriptor;
@@ -170,9 +202,9 @@ static ssize_t try_and_wait(struct coil_task *self, struct op *op, struct op *wa
 
     wait->fd = op->fd;
     link_to(wait, d);
-    while ((r = coil__op_perform(op)) == -EAGAIN || r == -EINPROGRESS) {
+    while (would_have_to_wait(op, r = do_once(self, op))) {
         wait->state = OP_IDLE;
-        r = submit_and_wait(self, wait);
+        r = d->closing ? -EBADF : submit_and_wait(self, wait);
         if (r >= 0 && d->closing)
             r = -EBADF;
         if (r < 0)
@@ -191,9 +223,12 @@ static bool ring_may_only_wait(const struct op *op, const struct descriptor *d, 
 
 /* A Unix socket cannot wait for room at its peer: when the backlog is full, connecting says EAGAIN
  * and no edge will come; when the queue is, poll says writable (and io_uring, asked to wait, sends
- * an empty datagram: seen on 6.18). All one can do is ask again. */
+ * an empty datagram: seen on 6.18). Of a file opened O_NONBLOCK, such as /proc/kmsg, it depends.
+ * All one can do is ask again. */
 static bool no_readiness_tells(const struct op *op, const struct descriptor *d)
 {
+    if (op->route == ROUTE_POOL)
+        return true;
     if (op->kind == OP_CONNECT)
         return d->kind != FD_TCP && ((const struct sockaddr *)op->ptr)->sa_family == AF_UNIX;
     return d->kind == FD_UNIX_DATAGRAM && (op->kind == OP_SEND || op->kind == OP_SENDMSG);
@@ -213,6 +248,8 @@ static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *
     ssize_t r;
 
     op->descriptor = d;
+    if (is_for_pool(op, d, ops->readiness))
+        op->route = ROUTE_POOL;
     if (unlikely(no_readiness_tells(op, d))) {
         struct pause p = {.op = {.kind = OP_PAUSE, .route = ROUTE_TIMER}, .next_ns = PAUSE_NS};
 
@@ -223,18 +260,12 @@ static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *
 
         return try_and_wait(self, op, &room);
     }
-    if (is_for_pool(op, d, ops->readiness)) {
-        op->route = ROUTE_POOL;
-    } else if (ops->readiness &&
-               (d->ready & (op->writes ? SIDE_WRITE : SIDE_READ) || op_is_out_of_band(op))) {
+    if (ops->readiness && (d->ready & side_of(op) || op_is_out_of_band(op))) {
         r = coil__op_perform(op);
         if (r != -EAGAIN)
             return r;
     }
-    link_to(op, d);
-    r = submit_and_wait(self, op);
-    unlink_from(op, d);
-    return r;
+    return submit_on(self, op, d);
 }
 
 /* Reading no bytes waits for none; of messages, one is taken and cut. */
@@ -275,11 +306,6 @@ static int may_use(struct coil_task *self, int fd, struct descriptor **ret)
     if (unlikely(task_cancelled(self)))
         return task_refuse(self);
     return descriptor_get(self->loop, fd, ret);
-}
-
-static uint8_t side_of(const struct op *op)
-{
-    return op->writes ? SIDE_WRITE : SIDE_READ;
 }
 
 static int take_side(struct coil_task *self, const struct op *op, struct descriptor **ret)

@@ -5,9 +5,13 @@
 #include <coil/file.h>
 #include <dirent.h>
 #include <limits.h>
+#include <linux/filter.h>
 #include <linux/openat2.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 /* --- Every call that changes something, by number ----------------------------------------------*/
 
@@ -813,10 +817,67 @@ POOL_TEST(s4_2_a_cancelled_read_of_a_file_leaves_the_position_where_it_says)
     desk_close(&d);
 }
 
+/* --- Files that say EAGAIN: /proc/kmsg, trace_pipe and the like --------------------------------*/
+
+/* From here on, in this process, there is nothing to read from fd. */
+static void dry_up(int fd)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_read, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned int)fd, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAGAIN),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof(filter) / sizeof(filter[0]), .filter = filter};
+
+    CHECK_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    CHECK_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+COIL_TEST(file, a_file_opened_not_to_block_is_waited_for_until_cancelled_or_closed)
+{
+    int fd = open("/proc/self/status", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    char byte;
+    struct caller c = {.call = CALL_READ, .fd = fd, .buf = &byte, .n = 1};
+    struct coil_scope s;
+    struct coil_stats before, after;
+    struct coil_group g;
+
+    dry_up(fd);
+    CHECK_EQ(coil_loop_stats(&before), 0);
+    coil_scope_begin(&s, coil_now() + 50 * COIL_MILLISECOND);
+    CHECK_EQ(coil_read(fd, &byte, 1), -ECANCELED);
+    CHECK_EQ(coil_scope_end(&s, -ECANCELED), 0);
+    CHECK_EQ(coil_loop_stats(&after), 0);
+    CHECK(after.switches - before.switches < 30); /* and not asked without a pause */
+
+    coil_group_begin(&g);
+    caller_start(&g, &c);
+    CHECK_EQ(coil_read(fd, &byte, 1), -EBUSY);
+    CHECK_EQ(coil_close(fd), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(c.result, -EBADF);
+}
+
+/* What would have waited had it been able to, says something else by it. */
+COIL_TEST(file, eagain_from_a_file_that_blocks_is_its_answer)
+{
+    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    char byte;
+
+    dry_up(fd);
+    CHECK_EQ(coil_read(fd, &byte, 1), -EAGAIN);
+    CHECK_EQ(coil_close(fd), 0);
+}
+
 static void start_no_thread(void)
 {
     struct statx stx = {.stx_mode = 7};
     struct rlimit before, none;
+    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    char byte;
 
     CHECK_EQ(getrlimit(RLIMIT_AS, &before), 0);
     none = before;
@@ -825,7 +886,10 @@ static void start_no_thread(void)
     CHECK_EQ(coil_statx(AT_FDCWD, "/", 0, STATX_TYPE, &stx), -EAGAIN);
     CHECK_EQ(coil_statx(AT_FDCWD, "/", 0, STATX_TYPE, &stx), -EAGAIN);
     CHECK_EQ(stx.stx_mode, 7);
+    CHECK_EQ(coil_read(fd, &byte, 1), -ENOMEM);
     CHECK_EQ(setrlimit(RLIMIT_AS, &before), 0);
+    CHECK_EQ(coil_read(fd, &byte, 1), 1);
+    CHECK_EQ(coil_close(fd), 0);
     CHECK_EQ(coil_statx(AT_FDCWD, "/", 0, STATX_TYPE, &stx), 0);
 }
 

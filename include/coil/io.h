@@ -22,9 +22,10 @@ extern "C" {
  *   -EBADF      no such descriptor, or coil_close closed it, perhaps while this call waited
  *   -EBUSY      another task reads (or writes) here: one reader and one writer at a time
  *   -EINVAL     a length beyond SSIZE_MAX, more than 1024 buffers, or what the system calls so
- *   -ENOMEM     no memory to keep track of the descriptor
+ *   -ENOMEM     no memory to keep track of the descriptor, or no thread for a file
  *
- * and never -EINTR or -EAGAIN. A result that arrives in the same instant as a cancellation wins;
+ * and never -EINTR, nor -EAGAIN for having to wait (a file that was not opened O_NONBLOCK may mean
+ * something else by it). A result that arrives in the same instant as a cancellation wins;
  * the cancellation is met at the next checkpoint. Buffers may be on the stack: a call does not
  * return while the kernel can still touch them. No call here raises SIGPIPE. Every new descriptor
  * is close-on-exec and non-blocking. A descriptor from elsewhere is set non-blocking at its first
