@@ -42,7 +42,7 @@ enum op_kind {
     OP_RECVMSG, /* ptr: msghdr, flags */
     OP_SENDMSG, /* ptr: msghdr, flags */
     OP_ACCEPT,  /* ptr: sockaddr or NULL, addrlen */
-    OP_CONNECT, /* ptr: sockaddr, len: its length */
+    OP_CONNECT, /* ptr: sockaddr, len: its length. Readiness backends only */
     OP_POLL,    /* flags: POLLIN or POLLOUT */
     OP_PAUSE,   /* wait a while: for what cannot be waited for */
     OP_CALL,    /* call: for the blocking pool only */

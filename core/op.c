@@ -190,7 +190,7 @@ static bool would_have_to_wait(const struct op *op, ssize_t r)
 {
     if (r == -EAGAIN && op->descriptor->kind == FD_FILE)
         return fcntl(op->fd, F_GETFL) & O_NONBLOCK;
-    return r == -EAGAIN || r == -EINPROGRESS;
+    return r == -EAGAIN;
 }
 
 /* Does op without the backend, again and again, and waits in between, by wait. The descriptor
@@ -214,11 +214,18 @@ static ssize_t try_and_wait(struct coil_task *self, struct op *op, struct op *wa
     return r;
 }
 
-/* A pipe without a reader raises SIGPIPE in whoever writes, and io_uring cannot be told not to. So
- * we write ourselves, with the signal blocked, and leave to the ring only the waiting. */
-static bool ring_may_only_wait(const struct op *op, const struct descriptor *d, bool readiness)
+/* A pipe without a reader raises SIGPIPE in whoever writes, and io_uring cannot be told not to. A
+ * socket that it could not connect is left half-way, and then reads as at its end. Of what is
+ * neither file nor socket it has ideas of its own: it waits for a pidfd to be written, and writes
+ * nothing to an eventfd (all seen on 6.18). So we make these calls ourselves, and leave to the ring
+ * only the waiting. */
+static bool ring_may_only_wait(const struct op *op, const struct descriptor *d)
 {
-    return d->kind == FD_PIPE && (op->kind == OP_WRITE || op->kind == OP_WRITEV) && !readiness;
+    if (op->kind == OP_CONNECT)
+        return true;
+    if (d->kind == FD_PIPE)
+        return op->kind == OP_WRITE || op->kind == OP_WRITEV;
+    return d->kind == FD_OTHER && op->kind != OP_POLL;
 }
 
 /* A Unix socket cannot wait for room at its peer: when the backlog is full, connecting says EAGAIN
@@ -236,10 +243,10 @@ static bool no_readiness_tells(const struct op *op, const struct descriptor *d)
 
 /* Files, which are always ready and yet block. A ring can do them, but not at the file's own
  * position: a write that comes up short leaves it where it was (seen on 6.18), and two at once race
- * for it. */
+ * for it. Nor does it ask the file about no bytes at all. */
 static bool is_for_pool(const struct op *op, const struct descriptor *d, bool readiness)
 {
-    return d->kind == FD_FILE && op->kind != OP_POLL && (readiness || op->offset < 0);
+    return d->kind == FD_FILE && op->kind != OP_POLL && (readiness || op->offset < 0 || !op->len);
 }
 
 static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *d)
@@ -255,10 +262,10 @@ static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *
 
         return try_and_wait(self, op, &p.op);
     }
-    if (unlikely(ring_may_only_wait(op, d, ops->readiness))) {
-        struct op room = {.kind = OP_POLL, .flags = POLLOUT};
+    if (!ops->readiness && unlikely(ring_may_only_wait(op, d))) {
+        struct op wait = {.kind = OP_POLL, .flags = op->writes ? POLLOUT : POLLIN};
 
-        return try_and_wait(self, op, &room);
+        return try_and_wait(self, op, &wait);
     }
     if (ops->readiness && (d->ready & side_of(op) || op_is_out_of_band(op))) {
         r = coil__op_perform(op);

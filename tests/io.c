@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
 
@@ -1643,6 +1644,27 @@ COIL_TEST(io, a_connection_that_nobody_takes_is_refused)
     CHECK_EQ(coil_close(fd), 0);
 }
 
+COIL_TEST(io, a_socket_that_was_refused_is_as_good_as_new)
+{
+    for (enum call call = CALL_READ; call < CALL_WAIT_READABLE; call++) {
+        struct sockaddr_in addr;
+        int listener = wire_listen(1, &addr);
+        int fd = coil_socket(AF_INET, SOCK_STREAM, 0);
+        char byte = 'x';
+
+        close(listener);
+        CHECK_EQ(coil_connect(fd, (struct sockaddr *)&addr, sizeof(addr)), -ECONNREFUSED);
+        call_check(call, call_now(call, fd, &byte, 1), -ENOTCONN);
+        call_check(CALL_SEND, call_now(CALL_SEND, fd, &byte, 1), -EPIPE);
+        CHECK_EQ(coil_connect(fd, (struct sockaddr *)&addr, sizeof(addr)), -ECONNREFUSED);
+        listener = wire_listen(1, &addr);
+        CHECK_EQ(coil_connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+        call_check(CALL_SEND, call_now(CALL_SEND, fd, &byte, 1), 1);
+        CHECK_EQ(coil_close(fd), 0);
+        close(listener);
+    }
+}
+
 COIL_TEST(io, connecting_twice_is_eisconn)
 {
     struct sockaddr_in addr;
@@ -1963,6 +1985,53 @@ COIL_TEST(io, an_eventfd_counts_and_both_sides_wait)
     CHECK_EQ(writer.result, 8);
     CHECK_EQ(coil_read(fd, &in, 4), -EINVAL);
     CHECK_EQ(coil_close(fd), 0);
+}
+
+/* As the system calls have it, where a ring left to itself would answer otherwise, or wait. */
+COIL_TEST(io, what_has_no_way_to_be_read_or_written_says_so_at_once)
+{
+    char byte = 'x';
+    struct iovec nothing = {.iov_base = &byte, .iov_len = 0};
+    struct iovec something = {.iov_base = &byte, .iov_len = 1};
+    int event = eventfd(0, 0);
+    int timer = timerfd_create(CLOCK_MONOTONIC, 0);
+    int process = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    struct coil_scope s;
+
+    coil_scope_begin(&s, coil_now() + PATIENCE_NS);
+    CHECK_EQ(coil_write(event, &byte, 0), -EINVAL);
+    CHECK_EQ(coil_writev(event, &nothing, 1), 0); /* a vector of nothing never gets there */
+    CHECK_EQ(coil_readv(event, &nothing, 1), 0);
+    CHECK_EQ(coil_write(timer, &byte, 1), -EINVAL);
+    CHECK_EQ(coil_write(timer, &byte, 0), -EINVAL);
+    CHECK_EQ(coil_readv(timer, &nothing, 1), 0);
+    if (process >= 0) { /* Linux 5.3 */
+        CHECK_EQ(coil_write(process, &byte, 1), -EINVAL);
+        CHECK_EQ(coil_writev(process, &something, 1), -EINVAL);
+        CHECK_EQ(coil_write(process, &byte, 0), -EINVAL);
+        CHECK_EQ(coil_read(process, &byte, 1), -EINVAL);
+        CHECK_EQ(coil_readv(process, &something, 1), -EINVAL);
+        CHECK_EQ(coil_pwrite(process, &byte, 1, 0), pwrite(process, &byte, 1, 0) < 0 ? -errno : 1);
+        CHECK_EQ(coil_close(process), 0);
+    }
+    CHECK_EQ(coil_scope_end(&s, 0), 0);
+    CHECK_EQ(coil_close(event), 0);
+    CHECK_EQ(coil_close(timer), 0);
+}
+
+COIL_TEST(io, a_file_is_asked_also_about_no_bytes)
+{
+    int dir = open("/", O_RDONLY | O_DIRECTORY);
+    int score = open("/proc/self/oom_score_adj", O_RDWR);
+    int file = open("/proc/self/status", O_RDONLY);
+    char byte = 'x';
+
+    CHECK_EQ(coil_pread(dir, &byte, 0, 0), -EISDIR);
+    CHECK_EQ(coil_pwrite(score, &byte, 0, 0), -EINVAL);
+    CHECK_EQ(coil_pread(file, &byte, 0, 0), 0);
+    CHECK_EQ(coil_close(dir), 0);
+    CHECK_EQ(coil_close(score), 0);
+    CHECK_EQ(coil_close(file), 0);
 }
 
 COIL_TEST(io, a_timerfd_is_read_when_it_is_time)

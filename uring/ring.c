@@ -34,10 +34,9 @@ static const unsigned int features_needed = IORING_FEAT_NODROP | IORING_FEAT_SUB
                                             IORING_FEAT_EXT_ARG | IORING_FEAT_CQE_SKIP;
 
 static const uint8_t opcodes_needed[] = {
-    IORING_OP_NOP,          IORING_OP_READ,   IORING_OP_WRITE,   IORING_OP_READV,
-    IORING_OP_WRITEV,       IORING_OP_RECV,   IORING_OP_SEND,    IORING_OP_RECVMSG,
-    IORING_OP_SENDMSG,      IORING_OP_ACCEPT, IORING_OP_CONNECT, IORING_OP_POLL_ADD,
-    IORING_OP_ASYNC_CANCEL,
+    IORING_OP_NOP,     IORING_OP_READ,   IORING_OP_WRITE,    IORING_OP_READV,
+    IORING_OP_WRITEV,  IORING_OP_RECV,   IORING_OP_SEND,     IORING_OP_RECVMSG,
+    IORING_OP_SENDMSG, IORING_OP_ACCEPT, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL,
 };
 
 /* liburing maps and unmaps with system calls that TSan does not see: without a word it takes the

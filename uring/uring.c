@@ -154,14 +154,12 @@ static void prepare(struct io_uring_sqe *sqe, const struct op *op)
     case OP_ACCEPT:
         io_uring_prep_accept(sqe, op->fd, op->ptr, op->addrlen, SOCK_CLOEXEC | SOCK_NONBLOCK);
         break;
-    case OP_CONNECT:
-        io_uring_prep_connect(sqe, op->fd, op->ptr, (socklen_t)op->len);
-        break;
     case OP_POLL:
         io_uring_prep_poll_add(sqe, op->fd, op->flags);
         break;
-    case OP_PAUSE: /* the core's */
-    case OP_CALL:  /* the pool's */
+    case OP_CONNECT: /* the core's */
+    case OP_PAUSE:   /* the same */
+    case OP_CALL:    /* the pool's */
         assert(false);
         io_uring_prep_nop(sqe);
         break;
@@ -325,8 +323,6 @@ static void once_more(struct backend *b, struct op *op, uint8_t phase)
 
 static void op_answered(struct backend *b, struct op *op, int result, unsigned int flags)
 {
-    if (unlikely(op->kind == OP_CONNECT && result == -EAGAIN))
-        result = -EINPROGRESS; /* a Unix socket, as in core/io/perform.c */
     if (unlikely(is_interruption(result) || result == -EAGAIN || op->phase == POLLS)) {
         if (op->asked) { /* nothing has happened yet, and nothing shall */
             finish(b, op, -ECANCELED);

@@ -54,8 +54,6 @@ static ssize_t try_connect(struct op *op)
     if (errno == EINPROGRESS || (op->started && errno == EALREADY)) {
         op->started = true;
         errno = EAGAIN;
-    } else if (errno == EAGAIN) {
-        errno = EINPROGRESS; /* a Unix socket: no room in the backlog, and no edge will tell */
     }
     return -1;
 }
@@ -122,12 +120,12 @@ static bool proves_not_ready(const struct op *op, ssize_t r)
            (size_t)r < op->len && !(d->sticky & side) && !(op->flags & MSG_PEEK);
 }
 
-/* Does EAGAIN to this one say that any other of its side would wait as well? To accept or to poll
- * is not to read: reading a listener fails at once. */
+/* Does EAGAIN to this one say that any other of its side would wait as well? To accept, to connect
+ * or to poll is neither to read nor to write, which here may fail at once. */
 static bool speaks_for_its_side(const struct op *op)
 {
-    return op->route == ROUTE_BACKEND && op->kind != OP_ACCEPT && op->kind != OP_POLL &&
-           !op_is_out_of_band(op);
+    return op->route == ROUTE_BACKEND && op->kind != OP_ACCEPT && op->kind != OP_CONNECT &&
+           op->kind != OP_POLL && !op_is_out_of_band(op);
 }
 
 ssize_t coil__op_perform(struct op *op)

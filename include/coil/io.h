@@ -58,7 +58,8 @@ COIL_API COIL_MUST_CHECK int coil_send_all(int fd, const void *buf, size_t n, in
                                            size_t *ret_sent);
 
 /* At an offset; the descriptor's own position is neither used nor moved, and any number of tasks
- * may do it at once. */
+ * may do it at once. A file that takes no offset (some of /proc) says -ESPIPE; on io_uring, which
+ * does not ask, it may take one all the same. */
 COIL_API COIL_MUST_CHECK ssize_t coil_pread(int fd, void *buf, size_t n, off_t offset);
 COIL_API COIL_MUST_CHECK ssize_t coil_pwrite(int fd, const void *buf, size_t n, off_t offset);
 
