@@ -1,11 +1,12 @@
 /* backend.h - the seam: all the core asks of a way to do I/O.
  *
- *  1. Every submitted op completes exactly once: done, failed or cancelled.
- *  2. It completes inside wait, on the loop's own thread, and nowhere else. submit and cancel never
- *     call back, so their callers need not be ready for it. User code never runs inside wait: a
- *     completion makes a task ready, no more.
- *  3. cancel is a wish. The op still completes, with -ECANCELED, or, if it had already happened,
- *     with its real result and all of its effect. The result wins.
+ *  1. Every submitted op ends exactly once: done, failed or cancelled.
+ *  2. It completes inside wait, on the loop's own thread, and nowhere else, unless cancel says that
+ *     it is over. submit and cancel never call back, so their callers need not be ready for it.
+ *     User code never runs inside wait: a completion makes a task ready, no more.
+ *  3. cancel is a wish. Either the op is over there and then, with no effect; or it still
+ *     completes, with -ECANCELED, or, if it had already happened, with its real result and all of
+ *     its effect. The result wins.
  *  4. A result is what the system call would have said: a count, a descriptor, 0, or -errno.
  *     -EINTR, -EAGAIN and the kernel's internal -512..-516 never get out.
  *  5. From submit to completion the backend owns the op and all it points to. Before and after, it
@@ -122,9 +123,12 @@ struct coil__backend_ops {
                 struct backend_reason *why);
     void (*close)(struct backend *b); /* nothing may be pending */
     int64_t (*now)(struct backend *b);
-    void (*submit)(struct backend *b, struct op *op); /* cannot fail; no room means later */
-    void (*cancel)(struct backend *b,
-                   struct op *op); /* op must be pending; more than once is fine */
+
+    /* 0, or -errno: nobody has it. No room means later, and is no failure. */
+    int (*submit)(struct backend *b, struct op *op);
+
+    /* op must be pending; more than once is fine. True: it is over, and will not complete. */
+    bool (*cancel)(struct backend *b, struct op *op);
 
     /* Completes what has completed; waits until something has, or wake, or the deadline, if nothing
      * has. A deadline in the past: does not wait. Bounded work. */
@@ -146,7 +150,13 @@ void coil__op_complete(struct op *op, ssize_t result);
 /* One attempt that does not wait. -EAGAIN: it would have to. In a pool thread it may block. */
 ssize_t coil__op_perform(struct op *op);
 
-/* CLOCK_MONOTONIC, for both real backends. */
+/* CLOCK_MONOTONIC: the time of both real backends. */
 int64_t coil__clock_now(void);
+
+static inline int64_t backend_real_now(struct backend *b)
+{
+    (void)b;
+    return coil__clock_now();
+}
 
 #endif

@@ -67,8 +67,7 @@ static bool ask(struct loop *loop, struct op *op)
     case ROUTE_BACKEND:
         break;
     }
-    loop->ops->cancel(loop->backend, op);
-    return false;
+    return loop->ops->cancel(loop->backend, op);
 }
 
 static enum coil_abort hurry(void *ctx)
@@ -94,17 +93,19 @@ static const char *const kind_names[] = {
 
 static int submit(struct loop *loop, struct op *op)
 {
+    int r;
+
     switch ((enum op_route)op->route) {
     case ROUTE_POOL:
-        return coil__pool_submit(loop, op);
+        r = coil__pool_submit(loop, op); /* fails when there is no thread */
+        return r < 0 && op->kind != OP_CALL ? -ENOMEM : r;
     case ROUTE_TIMER:
         pause_begin(loop, op);
         return 0;
     case ROUTE_BACKEND:
         break;
     }
-    loop->ops->submit(loop->backend, op);
-    return 0;
+    return loop->ops->submit(loop->backend, op);
 }
 
 /* Hands op over and parks until it is done.
@@ -124,10 +125,10 @@ static ssize_t submit_and_wait(struct coil_task *self, struct op *op)
     op->state = OP_PENDING;
     loop->operations++;
     r = submit(loop, op);
-    if (r < 0) { /* there is no thread for it */
+    if (r < 0) {
         loop->operations--;
         op->state = OP_DONE;
-        return op->kind == OP_CALL ? r : -ENOMEM;
+        return r;
     }
     (void)park(self, op->shielded ? NULL : hurry, op, kind_names[op->kind]);
     assert(op->state == OP_DONE);

@@ -2,7 +2,8 @@
  *
  * Each descriptor is registered once, for both directions, edge-triggered. The core has tried the
  * system call before it submits, so what arrives here waits for an edge; when one comes the call is
- * made again, in wait. The kernel never owns a buffer: a cancel is an unlinking. */
+ * made again, in wait. The kernel never owns a buffer, and the descriptor lists who waits, so there
+ * is nothing to cancel. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
@@ -23,17 +24,10 @@
 #define TO_WAKE  UINT64_MAX
 #define TO_TIMER (UINT64_MAX - 1)
 
-/* op->phase */
-enum {
-    WAITS,   /* for an edge */
-    IS_OVER, /* on b->over with its result */
-};
-
 struct backend {
     int epoll_fd;
     int wake_fd;
     int timer_fd; /* -1: epoll_pwait2 is there, Linux 5.11 */
-    struct list over;
     struct descriptors *descriptors;
     unsigned int skips;
     int64_t looked_at_tick;
@@ -62,42 +56,18 @@ static int watch_descriptor(struct backend *b, int fd, struct descriptor *d)
     return r;
 }
 
-static void is_over(struct backend *b, struct op *op, ssize_t result)
+static int epoll_submit(struct backend *b, struct op *op)
 {
-    op->phase = IS_OVER;
-    op->result = result;
-    list_push_back(&b->over, &op->link);
+    struct descriptor *d = op->descriptor;
+
+    return d->registered ? 0 : watch_descriptor(b, op->fd, d);
 }
 
-static void epoll_submit(struct backend *b, struct op *op)
+static bool epoll_cancel(struct backend *b, struct op *op)
 {
-    int r = 0;
-
-    op->phase = WAITS;
-    op->link.next = NULL;
-    if (!op->descriptor->registered)
-        r = watch_descriptor(b, op->fd, op->descriptor);
-    if (r < 0)
-        is_over(b, op, r);
-}
-
-static void epoll_cancel(struct backend *b, struct op *op)
-{
-    if (op->phase == WAITS)
-        is_over(b, op, -ECANCELED);
-}
-
-static bool complete_over(struct backend *b)
-{
-    struct list *n;
-    bool any = !list_empty(&b->over);
-
-    while ((n = list_pop_front(&b->over))) {
-        struct op *op = container_of(n, struct op, link);
-
-        coil__op_complete(op, op->result);
-    }
-    return any;
+    (void)b;
+    (void)op;
+    return true;
 }
 
 static bool side_ready(const struct op *op)
@@ -127,8 +97,7 @@ static void edge(struct backend *b, const struct epoll_event *e)
         ssize_t r;
 
         next = op->next_on_descriptor;
-        if (op->state != OP_PENDING || op->route != ROUTE_BACKEND || op->phase != WAITS ||
-            !side_ready(op))
+        if (op->state != OP_PENDING || op->route != ROUTE_BACKEND || !side_ready(op))
             continue;
         r = coil__op_perform(op);
         if (r != -EAGAIN)
@@ -198,9 +167,7 @@ static bool may_skip(struct backend *b)
 
 static void epoll_wait_ops(struct backend *b, int64_t deadline_ns)
 {
-    bool any = complete_over(b);
-
-    if (!any && deadline_ns) {
+    if (deadline_ns) {
         b->skips = 0;
         dispatch(b, sleep_until(b, deadline_ns));
     } else if (!may_skip(b)) {
@@ -247,7 +214,6 @@ static int epoll_open(struct backend **ret, const struct backend_config *config,
     if (!b)
         return r;
     memset(b, 0, sizeof(*b));
-    list_init(&b->over);
     b->descriptors = config->descriptors;
     b->allocate = config->allocate;
     b->allocate_ctx = config->allocate_ctx;
@@ -284,8 +250,6 @@ fail_epoll:
 
 static void epoll_close(struct backend *b)
 {
-    assert(list_empty(&b->over));
-
     if (b->timer_fd >= 0)
         close(b->timer_fd);
     close(b->wake_fd);
@@ -293,18 +257,12 @@ static void epoll_close(struct backend *b)
     b->allocate(b->allocate_ctx, b, 0);
 }
 
-static int64_t epoll_now(struct backend *b)
-{
-    (void)b;
-    return coil__clock_now();
-}
-
 const struct coil__backend_ops coil__epoll_ops = {
     .name = "epoll",
     .readiness = true,
     .open = epoll_open,
     .close = epoll_close,
-    .now = epoll_now,
+    .now = backend_real_now,
     .submit = epoll_submit,
     .cancel = epoll_cancel,
     .wait = epoll_wait_ops,

@@ -34,7 +34,6 @@ enum {
     WAITS_FOR_ROOM, /* on b->waiting */
     ON_RING,        /* queued, or the kernel's */
     POLLS,          /* the same; the kernel said EAGAIN, and now waits for readiness first */
-    IS_OVER,        /* on b->over, to be completed with -ECANCELED */
 };
 
 struct slot {
@@ -49,7 +48,6 @@ struct backend {
     uint32_t slot_count;
     uint32_t free_slot;  /* NO_SLOT: none */
     struct list waiting; /* ops for which there was no room */
-    struct list over;    /* ops that ended without the kernel */
     struct list asked;   /* ops in the kernel that were asked to stop: until they do */
     int64_t ask_again_at_ns;
     int64_t ask_again_in_ns; /* 0: no time set yet */
@@ -204,7 +202,7 @@ static void push_or_wait(struct backend *b, struct op *op)
     list_push_back(&b->waiting, &op->link);
 }
 
-static void uring_submit(struct backend *b, struct op *op)
+static int uring_submit(struct backend *b, struct op *op)
 {
     op->slot = NO_SLOT;
     op->phase = WAITS_FOR_ROOM;
@@ -215,6 +213,7 @@ static void uring_submit(struct backend *b, struct op *op)
         list_push_back(&b->waiting, &op->link);
     else
         push_or_wait(b, op);
+    return 0;
 }
 
 /* --- Cancelling ------------------------------------------------------------------------------ */
@@ -232,6 +231,14 @@ static void push_cancel(struct backend *b, struct op *op)
     sqe->user_data = TO_NOBODY;
 }
 
+static void ask(struct backend *b, struct op *op)
+{
+    b->ask_again_in_ns = 0; /* the alarm is set when it turns out to be needed */
+    list_push_back(&b->asked, &op->link);
+    b->asked_just_now = true;
+    push_cancel(b, op);
+}
+
 /* The kernel has not seen op yet: the entry becomes a no-op that reports to nobody. */
 static bool take_back(struct backend *b, struct op *op)
 {
@@ -247,33 +254,21 @@ static bool take_back(struct backend *b, struct op *op)
     return true;
 }
 
-static void is_over(struct backend *b, struct op *op)
+static bool uring_cancel(struct backend *b, struct op *op)
 {
-    if (op->slot != NO_SLOT)
-        slot_free(b, op->slot);
-    op->phase = IS_OVER;
-    list_push_back(&b->over, &op->link);
-}
-
-static void uring_cancel(struct backend *b, struct op *op)
-{
-    if (op->phase == IS_OVER)
-        return;
     if (op->phase == WAITS_FOR_ROOM) {
         list_remove(&op->link);
-        is_over(b, op);
-        return;
+    } else {
+        if (list_linked(&op->link))
+            return false; /* asked already */
+        if (!take_back(b, op)) {
+            ask(b, op);
+            return false;
+        }
     }
-    if (list_linked(&op->link))
-        return; /* asked already */
-    if (take_back(b, op)) {
-        is_over(b, op);
-        return;
-    }
-    b->ask_again_in_ns = 0; /* the alarm is set when it turns out to be needed */
-    list_push_back(&b->asked, &op->link);
-    b->asked_just_now = true;
-    push_cancel(b, op);
+    if (op->slot != NO_SLOT)
+        slot_free(b, op->slot);
+    return true;
 }
 
 /* A cancel can miss: its target may stand where the kernel does not look (being handed to a worker,
@@ -380,16 +375,6 @@ static unsigned int reap(struct backend *b)
     return head - first;
 }
 
-static bool complete_over(struct backend *b)
-{
-    struct list *n;
-    bool any = !list_empty(&b->over);
-
-    while ((n = list_pop_front(&b->over)))
-        coil__op_complete(container_of(n, struct op, link), -ECANCELED);
-    return any;
-}
-
 static void submit_waiting(struct backend *b)
 {
     struct list *n;
@@ -415,8 +400,8 @@ static int64_t next_alarm(struct backend *b)
  * the next turn's: looking for more right here would keep those waiting that are ready already. */
 static void uring_wait(struct backend *b, int64_t deadline_ns)
 {
-    bool any = complete_over(b);
     bool asked = b->asked_just_now;
+    bool any;
 
     ask_again(b);
     submit_waiting(b);
@@ -424,7 +409,7 @@ static void uring_wait(struct backend *b, int64_t deadline_ns)
         arm_wake(b);
     /* What found no room is no reason to sleep: the kernel may have made some. Nor is a cancel that
      * goes in only now: mostly it is answered at once, and spares us setting an alarm. */
-    any = reap(b) || any || b->ask_now || asked || !b->wake_armed ||
+    any = reap(b) || b->ask_now || asked || !b->wake_armed ||
           (!list_empty(&b->waiting) && b->free_slot != NO_SLOT);
     b->asked_just_now = false;
 
@@ -463,7 +448,6 @@ static int uring_open(struct backend **ret, const struct backend_config *config,
         return r;
     memset(b, 0, sizeof(*b));
     list_init(&b->waiting);
-    list_init(&b->over);
     list_init(&b->asked);
     b->free_slot = NO_SLOT;
     b->allocate = config->allocate;
@@ -504,7 +488,6 @@ static void retire_wake(struct backend *b)
 static void uring_close(struct backend *b)
 {
     assert(list_empty(&b->waiting));
-    assert(list_empty(&b->over));
     assert(list_empty(&b->asked));
 
     if (b->wake_armed)
@@ -513,12 +496,6 @@ static void uring_close(struct backend *b)
     close(b->wake_fd);
     b->allocate(b->allocate_ctx, b->slots, 0);
     b->allocate(b->allocate_ctx, b, 0);
-}
-
-static int64_t uring_now(struct backend *b)
-{
-    (void)b;
-    return coil__clock_now();
 }
 
 void coil__uring_enter_only(struct backend *b)
@@ -531,7 +508,7 @@ const struct coil__backend_ops coil__uring_ops = {
     .readiness = false,
     .open = uring_open,
     .close = uring_close,
-    .now = uring_now,
+    .now = backend_real_now,
     .submit = uring_submit,
     .cancel = uring_cancel,
     .wait = uring_wait,
