@@ -14,7 +14,6 @@
 
 #include "../core/io/descriptor.h"
 #include "ring.h"
-#include "testing.h"
 
 #define REAP_MOST        512 /* completions a turn: tasks must get their share */
 #define SLOTS_FIRST      64
@@ -496,11 +495,6 @@ static void uring_close(struct backend *b)
     close(b->wake_fd);
     b->allocate(b->allocate_ctx, b->slots, 0);
     b->allocate(b->allocate_ctx, b, 0);
-}
-
-void coil__uring_enter_only(struct backend *b)
-{
-    coil__ring_get_events(&b->ring);
 }
 
 const struct coil__backend_ops coil__uring_ops = {
