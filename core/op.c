@@ -247,7 +247,7 @@ static struct coil_task *self_or_die(void)
     struct coil_task *self = here_task();
 
     if (unlikely(!self))
-        coil__die("an I/O call outside of any task");
+        coil__die_outside("an I/O call", NULL);
     return self;
 }
 

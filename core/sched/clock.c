@@ -49,11 +49,9 @@ static enum coil_abort stop_sleeping(void *ctx)
 
 int coil_sleep_until(int64_t deadline_ns)
 {
-    struct coil_task *self = here_task();
+    struct coil_task *self = need_task("a sleep", NULL);
     struct sleeper s = {.timer.fire = time_is_up, .task = self};
 
-    if (!self)
-        coil__die("a sleep outside of any task");
     if (deadline_ns <= coil_now())
         return coil_checkpoint();
     if (task_cancelled(self))

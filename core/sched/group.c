@@ -21,10 +21,8 @@ static struct handle *handle_of(const struct coil_handle *h)
 void coil_group_begin_at(struct coil_group *public, const char *site)
 {
     struct group *g = group_of(public);
-    struct coil_task *self = here_task();
+    struct coil_task *self = need_task("a group begun", site);
 
-    if (unlikely(!self))
-        coil__die("a group begun at %s is outside of any task", site);
     coil__scope_check_begin(&g->scope, site);
     coil__scope_prepare(&g->scope);
     g->scope.of_group = true;
@@ -205,10 +203,8 @@ static enum coil_abort stop_waiting(void *ctx)
 int coil_task_wait(struct coil_handle *public)
 {
     struct handle *h = handle_of(public);
-    struct coil_task *self = here_task();
+    struct coil_task *self = need_task("coil_task_wait", NULL);
 
-    if (unlikely(!self))
-        coil__die("coil_task_wait outside of any task");
     if (h->task == self)
         return -EDEADLK;
     if (!h->task)

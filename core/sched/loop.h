@@ -60,11 +60,29 @@ struct loop {
 struct here {
     struct loop *loop;
     struct coil_task *task;
+    const struct coil_task *aborting; /* whose abort function runs; task is NULL meanwhile, */
+    const char *canceller;            /* and this is the name of the one behind it */
 };
 extern __thread struct here coil__here __attribute__((tls_model("initial-exec")));
 
 static inline struct coil_task *here_task(void)
 {
+    return coil__here.task;
+}
+
+/* The name of whoever does what is being done; NULL if that is a timer or a message. */
+static inline const char *here_name(void)
+{
+    return coil__here.task ? coil__here.task->name : coil__here.canceller;
+}
+
+/* There is no calling task. Says what needs one, and where (NULL: what says it all). */
+_Noreturn void coil__die_outside(const char *what, const char *site);
+
+static inline struct coil_task *need_task(const char *what, const char *site)
+{
+    if (unlikely(!coil__here.task))
+        coil__die_outside(what, site);
     return coil__here.task;
 }
 

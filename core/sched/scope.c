@@ -57,15 +57,9 @@ static void update(struct scope *s)
     mark(s, &to_abort);
     while ((n = list_pop_front(&to_abort))) {
         struct coil_task *t = container_of(n, struct coil_task, aborting);
-        coil_abort_fn *abort_fn = t->abort;
 
-        if (!abort_fn)
-            continue; /* an earlier one unparked it */
-        t->abort = NULL;
-        if (abort_fn(t->abort_ctx) != COIL_ABORT_DONE)
-            continue;
-        coil__check_aborted(t);
-        coil__unpark(t, -ECANCELED);
+        if (t->abort && coil__abort(t)) /* unless an earlier one unparked it */
+            coil__unpark(t, -ECANCELED);
     }
 }
 
@@ -193,18 +187,9 @@ int coil__scope_end(struct scope *s, int rc)
 
 /* --- The public side ------------------------------------------------------------------------- */
 
-static struct coil_task *must_be_task(const char *what, const char *site)
-{
-    struct coil_task *self = here_task();
-
-    if (unlikely(!self))
-        coil__die("%s at %s is outside of any task", what, site);
-    return self;
-}
-
 static void begin(struct scope *s, int64_t deadline_ns, const char *site)
 {
-    struct coil_task *self = must_be_task("a scope begun", site);
+    struct coil_task *self = need_task("a scope begun", site);
 
     coil__scope_begin(s, self->scope, self, self->loop, deadline_ns, site);
     self->scope = s;
@@ -253,7 +238,7 @@ void coil_scope_prepare(struct coil_scope *s)
 void coil__scope_check_end(const struct scope *s, bool of_group, const char *site)
 {
     const char *what = of_group ? "group" : "scope";
-    const struct coil_task *self = must_be_task("a scope ended", site);
+    const struct coil_task *self = need_task("a scope ended", site);
 
     if (unlikely(s->state != SCOPE_ACTIVE))
         coil__die("the %s ended at %s is not open: never begun, or ended before", what, site);
@@ -316,8 +301,7 @@ static bool cancel_before_begin(struct scope *s, const char *reason, const char 
 void coil_scope_cancel_at(struct coil_scope *public, const char *reason, const char *site)
 {
     struct scope *s = scope_of(public);
-    const struct coil_task *self = here_task();
-    const char *task = self ? self->name : NULL;
+    const char *task = here_name();
 
     if (__atomic_load_n(&s->stage, __ATOMIC_ACQUIRE) != STAGE_BEGUN &&
         cancel_before_begin(s, reason, task, site))
@@ -345,7 +329,7 @@ static void leave_prepared(struct scope *s, struct loop *loop)
 
 void coil_scope_begin_prepared_at(struct coil_scope *s, int64_t deadline_ns, const char *site)
 {
-    struct coil_task *self = must_be_task("a scope begun", site);
+    struct coil_task *self = need_task("a scope begun", site);
 
     if (scope_of(s)->state != SCOPE_PREPARED)
         coil__die("the scope begun at %s was not prepared, or is used twice", site);
@@ -364,14 +348,13 @@ void coil_scope_request_at(struct coil_scope *public, int64_t grace_ns, const ch
                            const char *site)
 {
     struct scope *s = scope_of(public);
-    const struct coil_task *self = here_task();
 
     must_be_ours(s, "asked to finish", site);
     if (s->asked || s->state != SCOPE_ACTIVE)
         return;
     s->asked |= ASK_FINISH;
     s->reason = reason;
-    s->canceller = self ? self->name : NULL;
+    s->canceller = here_name();
     s->cancel_site = site;
     if (grace_ns != COIL_FOREVER)
         s->grace_end_ns = coil__deadline_after(grace_ns);
@@ -438,7 +421,7 @@ void coil_scope_cancellation(const struct coil_scope *s, struct coil_cancellatio
 
 int coil_why_cancelled(struct coil_cancellation *ret)
 {
-    const struct scope *s = must_be_task("a question", "coil_why_cancelled")->scope;
+    const struct scope *s = need_task("coil_why_cancelled", NULL)->scope;
     const struct scope *responsible = NULL;
 
     if (!(s->seen & ASK_STOP))
@@ -452,7 +435,7 @@ int coil_why_cancelled(struct coil_cancellation *ret)
 
 int coil_checkpoint_if_cancelled(void)
 {
-    struct coil_task *self = must_be_task("a checkpoint", "coil_checkpoint_if_cancelled");
+    struct coil_task *self = need_task("coil_checkpoint_if_cancelled", NULL);
 
     fire_timers(self->loop); /* a task that only computes meets its deadline here */
     self->told |= task_cancelled(self);
@@ -461,7 +444,7 @@ int coil_checkpoint_if_cancelled(void)
 
 int coil_checkpoint(void)
 {
-    struct coil_task *self = must_be_task("a checkpoint", "coil_checkpoint");
+    struct coil_task *self = need_task("coil_checkpoint", NULL);
 
     coil__yield(self);
     return task_cancelled(self) ? task_refuse(self) : 0;
@@ -469,17 +452,17 @@ int coil_checkpoint(void)
 
 void coil_yield_shielded(void)
 {
-    coil__yield(must_be_task("a yield", "coil_yield_shielded"));
+    coil__yield(need_task("coil_yield_shielded", NULL));
 }
 
 int coil_cancel_requested(void)
 {
-    return must_be_task("a question", "coil_cancel_requested")->scope->seen != 0;
+    return need_task("coil_cancel_requested", NULL)->scope->seen != 0;
 }
 
 int64_t coil_effective_deadline(void)
 {
-    const struct scope *s = must_be_task("a question", "coil_effective_deadline")->scope;
+    const struct scope *s = need_task("coil_effective_deadline", NULL)->scope;
     int64_t soonest = COIL_FOREVER;
 
     if (s->seen & ASK_STOP)

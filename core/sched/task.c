@@ -80,11 +80,34 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
     return t;
 }
 
-void coil__check_aborted(const struct coil_task *t)
+void coil__die_outside(const char *what, const char *site)
 {
-    if (unlikely(t->state != TASK_PARKED))
+    const struct coil_task *t = coil__here.aborting;
+    const char *at = site ? " at " : "";
+
+    if (t)
+        coil__die("%s%s%s in an abort function, that of task %s, spawned at %s: it must not wait",
+                  what, at, site ? site : "", t->name, t->site);
+    coil__die("%s%s%s outside of any task", what, at, site ? site : "");
+}
+
+/* Nobody is the calling task meanwhile: all that could wait dies, whoever it was that cancelled. */
+bool coil__abort(struct coil_task *t)
+{
+    const struct here before = coil__here;
+    coil_abort_fn *abort_fn = t->abort;
+    bool done;
+
+    t->abort = NULL;
+    coil__here.canceller = here_name();
+    coil__here.task = NULL;
+    coil__here.aborting = t;
+    done = abort_fn(t->abort_ctx) == COIL_ABORT_DONE;
+    coil__here = before;
+    if (unlikely(done && t->state != TASK_PARKED))
         coil__die("an abort function unparked task %s, spawned at %s, and said it was done",
                   t->name, t->site);
+    return done;
 }
 
 int coil__park(struct coil_task *self, coil_abort_fn *abort_fn, void *ctx, const char *what)
@@ -93,14 +116,10 @@ int coil__park(struct coil_task *self, coil_abort_fn *abort_fn, void *ctx, const
     self->abort = abort_fn;
     self->abort_ctx = ctx;
     self->waits_for = what;
-    if (unlikely(task_cancelled(self)) && abort_fn) {
-        self->abort = NULL;
-        if (abort_fn(ctx) == COIL_ABORT_DONE) {
-            coil__check_aborted(self);
-            self->state = TASK_RUNNING;
-            self->waits_for = NULL;
-            return task_refuse(self);
-        }
+    if (unlikely(task_cancelled(self)) && abort_fn && coil__abort(self)) {
+        self->state = TASK_RUNNING;
+        self->waits_for = NULL;
+        return task_refuse(self);
     }
     coil__switch_away(self);
     self->waits_for = NULL;
@@ -110,11 +129,9 @@ int coil__park(struct coil_task *self, coil_abort_fn *abort_fn, void *ctx, const
 
 int coil_park(coil_abort_fn *abort_fn, void *ctx, const char *what)
 {
-    struct coil_task *self = here_task();
+    struct coil_task *self = need_task("coil_park", NULL);
     int r;
 
-    if (unlikely(!self))
-        coil__die("coil_park outside of any task");
     self->open_park = true;
     r = coil__park(self, abort_fn, ctx, what);
     self->open_park = false;

@@ -66,8 +66,8 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
 int coil__park(struct coil_task *self, coil_abort_fn *abort, void *ctx, const char *what);
 void coil__unpark(struct coil_task *t, int result);
 
-/* After an abort function has said DONE: dies if it unparked the task all the same. */
-void coil__check_aborted(const struct coil_task *t);
+/* Calls the abort function of t, which is parked and has one. True: it said DONE. */
+bool coil__abort(struct coil_task *t);
 
 /* Lets every other ready task run. */
 void coil__yield(struct coil_task *self);
