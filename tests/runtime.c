@@ -482,6 +482,49 @@ Test(runtime, listeners_of_two_loops_share_a_port_and_together_serve_everybody)
     CHECK(service.served[1] > 0);
 }
 
+/* --- Options written in the call ------------------------------------------------------------- */
+
+static int has_this_name(void *arg)
+{
+    const struct coil_handle *h = *(struct coil_handle **)arg;
+
+    CHECK_EQ(strcmp(coil_task_name(h), "literal"), 0);
+    CHECK_EQ(strcmp(coil_task_parent(h), "main"), 0);
+    return 5;
+}
+
+static int spawn_with_literals(void *arg)
+{
+    struct coil_handle h;
+    struct coil_group g;
+
+    atomic_fetch_add(*(atomic_uint **)arg, coil_loop_count());
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_with(&g, has_this_name, (struct coil_handle *[]){&h, NULL},
+                                   &(struct coil_spawn_options){.name = "literal", .handle = &h}),
+             0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_task_result(&h), 5);
+    return 0;
+}
+
+Test(runtime, options_may_be_literals_with_commas_in_the_call_itself)
+{
+    atomic_uint sum = 0;
+
+    harness_need_backend();
+    CHECK_EQ(coil_run(&(struct coil_loop_options){.stack_size = 1 << 17, .sq_entries = 4},
+                      spawn_with_literals, (void *[]){&sum, NULL}),
+             0);
+    CHECK_EQ(coil_runtime_run(&(struct coil_runtime_options){.loops = 2, .unpinned = 1},
+                              spawn_with_literals, (void *[]){&sum, NULL}),
+             0);
+    CHECK_EQ(sum, 1 + 2 + 2);
+    CHECK_EQ(coil_run(&(struct coil_loop_options){.stack_size = 1 << 17, .backend = "no such"},
+                      spawn_with_literals, NULL),
+             -EINVAL);
+}
+
 /* --- Cancelling from another thread ---------------------------------------------------------- */
 
 struct far_cancel {

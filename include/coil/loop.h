@@ -38,8 +38,9 @@ struct coil_loop_options {
     void *allocate_ctx;
 };
 
-/* Runs main_fn(arg) as the first task of a new loop in the calling thread, until it has returned.
- * Other tasks live in groups that it begins, so none outlives it.
+/* Runs main_fn(arg) as the first task, "main", of a new loop in the calling thread, until it has
+ * returned. Other tasks live in groups that it begins, so none outlives it. In C, options can be
+ * written in the call: coil_run(&(struct coil_loop_options){.backend = "epoll"}, main_fn, arg).
  * What main_fn returned (0 if that is -ECANCELED because a shutdown cancelled it), or:
  *
  *   -EBUSY   this thread is running a loop already
@@ -48,8 +49,8 @@ struct coil_loop_options {
  *
  * or, with a backend named, the code it failed with: -ENOSYS or -EPERM if the kernel refuses
  * io_uring, -EOPNOTSUPP if it was left out of the build. */
-#define coil_run(options, main_fn, arg)                                                            \
-    coil_run_at((options), (main_fn), (arg), #main_fn, COIL_HERE)
+#define coil_run(options, ...) /* (options, main_fn, arg) */                                       \
+    coil_run_at(options, __VA_ARGS__, "main", COIL_HERE)
 COIL_API COIL_MUST_CHECK int coil_run_at(const struct coil_loop_options *options,
                                          coil_task_fn *main_fn, void *arg, const char *name,
                                          const char *site);
@@ -97,8 +98,8 @@ struct coil_runtime_options {
  * failure on one shuts the others down.
  * 0, or the first loop's failure (a negative result, or why it could not start).
  * -EAGAIN: a thread could not be started; what had started was shut down. */
-#define coil_runtime_run(options, main_fn, arg)                                                    \
-    coil_runtime_run_at((options), (main_fn), (arg), #main_fn, COIL_HERE)
+#define coil_runtime_run(options, ...) /* (options, main_fn, arg) */                               \
+    coil_runtime_run_at(options, __VA_ARGS__, "main", COIL_HERE)
 COIL_API COIL_MUST_CHECK int coil_runtime_run_at(const struct coil_runtime_options *options,
                                                  coil_task_fn *main_fn, void *arg, const char *name,
                                                  const char *site);
