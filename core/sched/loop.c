@@ -2,7 +2,6 @@
 #include "loop.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -206,17 +205,10 @@ static void turn(struct loop *loop)
 
 void coil__loop_post(struct loop *loop, struct mail *m)
 {
-    atomic_fetch_add_explicit(&loop->mailbox.posters, 1, memory_order_relaxed);
+    coil__mailbox_enter(&loop->mailbox);
     if (coil__mailbox_post(&loop->mailbox, m))
         loop->ops->wake(loop->backend);
-    atomic_fetch_sub_explicit(&loop->mailbox.posters, 1, memory_order_release);
-}
-
-/* m may have been the reason for the loop to end, while its sender is still about to wake us. */
-static void wait_for_posters(struct loop *loop)
-{
-    while (atomic_load_explicit(&loop->mailbox.posters, memory_order_acquire))
-        sched_yield();
+    coil__mailbox_leave(&loop->mailbox);
 }
 
 /* --- Its life -------------------------------------------------------------------------------- */
@@ -286,7 +278,8 @@ static void close_loop(struct loop *loop)
         coil__runtime_left(loop->runtime, loop);
     (void)coil__scope_end(&loop->root, 0);
     coil__pool_close(loop);
-    wait_for_posters(loop);
+    /* A message may have been the reason to end, while its sender is still about to wake us. */
+    coil__mailbox_await_posters(&loop->mailbox);
     loop->ops->close(loop->backend);
     coil__descriptors_close(loop);
     coil__stacks_close(&loop->stacks);

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 
+#include "../thread/futex.h"
 #include "loop.h"
 #include "task.h"
 
@@ -163,15 +164,22 @@ void coil__scope_begin(struct scope *s, struct scope *parent, struct coil_task *
     arm(s);
 }
 
+/* A cancel from another thread may lie in the mailbox, or its sender be about to put it there. */
+static void take_mail(struct scope *s)
+{
+    coil__mailbox_deliver(&s->loop->mailbox);
+    if (__atomic_load_n(&s->mailed, __ATOMIC_ACQUIRE))
+        coil__mailbox_await_posters(&s->loop->mailbox);
+}
+
 int coil__scope_end(struct scope *s, int rc)
 {
     bool outer;
 
     assert(list_empty(&s->children));
     disarm(s);
-    /* A cancel from another thread may lie in the mailbox, or be about to. */
     while (unlikely(__atomic_load_n(&s->mailed, __ATOMIC_ACQUIRE)))
-        coil__mailbox_deliver(&s->loop->mailbox);
+        take_mail(s);
     outer = !s->shielded && s->parent && s->parent->seen & ASK_STOP;
     if (s->parent)
         list_remove(&s->siblings);
@@ -273,20 +281,24 @@ static void cancel_arrived(struct mail *m)
 
 static void cancel_by_mail(struct scope *s, const char *reason, const char *site)
 {
+    struct loop *loop = s->loop;
+
+    coil__mailbox_enter(&loop->mailbox);
     /* At most one message a scope: whoever is second wants the same. */
-    if (__atomic_exchange_n(&s->mailed, true, __ATOMIC_ACQ_REL))
-        return;
-    s->mail.deliver = cancel_arrived;
-    s->mail_reason = reason;
-    s->mail_site = site;
-    coil__loop_post(s->loop, &s->mail);
+    if (!__atomic_exchange_n(&s->mailed, true, __ATOMIC_ACQ_REL)) {
+        s->mail.deliver = cancel_arrived;
+        s->mail_reason = reason;
+        s->mail_site = site;
+        coil__loop_post(loop, &s->mail);
+    }
+    coil__mailbox_leave(&loop->mailbox);
 }
 
 /* Leaves a cancel for the begin to find. False: it has begun. */
 static bool cancel_before_begin(struct scope *s, const char *reason, const char *task,
                                 const char *site)
 {
-    uint8_t stage = STAGE_OPEN;
+    uint32_t stage = STAGE_OPEN;
 
     if (!__atomic_compare_exchange_n(&s->stage, &stage, STAGE_CANCELLING, false, __ATOMIC_ACQ_REL,
                                      __ATOMIC_ACQUIRE))
@@ -294,7 +306,8 @@ static bool cancel_before_begin(struct scope *s, const char *reason, const char 
     s->mail_reason = reason;
     s->mail_task = task;
     s->mail_site = site;
-    __atomic_store_n(&s->stage, STAGE_CANCELLED, __ATOMIC_RELEASE);
+    if (__atomic_exchange_n(&s->stage, STAGE_CANCELLED, __ATOMIC_ACQ_REL) == STAGE_AWAITED)
+        futex_wake(&s->stage);
     return true;
 }
 
@@ -315,14 +328,17 @@ void coil_scope_cancel_at(struct coil_scope *public, const char *reason, const c
 /* From here on s is the loop's, and others send mail. */
 static void leave_prepared(struct scope *s, struct loop *loop)
 {
-    uint8_t stage = STAGE_OPEN;
+    uint32_t stage = STAGE_OPEN;
 
     s->loop = loop;
     if (__atomic_compare_exchange_n(&s->stage, &stage, STAGE_BEGUN, false, __ATOMIC_ACQ_REL,
                                     __ATOMIC_ACQUIRE))
         return;
+    stage = STAGE_CANCELLING;
+    __atomic_compare_exchange_n(&s->stage, &stage, STAGE_AWAITED, false, __ATOMIC_RELAXED,
+                                __ATOMIC_RELAXED);
     while (__atomic_load_n(&s->stage, __ATOMIC_ACQUIRE) != STAGE_CANCELLED)
-        continue; /* three stores */
+        futex_wait(&s->stage, STAGE_AWAITED);
     coil__scope_cancel(s, COIL_CAUSE_EXPLICIT, s->mail_reason, s->mail_task, s->mail_site);
     __atomic_store_n(&s->stage, STAGE_BEGUN, __ATOMIC_RELEASE);
 }

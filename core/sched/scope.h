@@ -25,7 +25,8 @@ enum scope_state {
 /* Who may touch a scope that was prepared: before its begin anybody, once; then its loop. */
 enum scope_stage {
     STAGE_OPEN,
-    STAGE_CANCELLING,
+    STAGE_CANCELLING, /* somebody writes down why */
+    STAGE_AWAITED,    /* ... and the begin sleeps until that is done */
     STAGE_CANCELLED,
     STAGE_BEGUN,
 };
@@ -54,8 +55,8 @@ struct scope {
     const char *canceller; /* a task's name */
     const char *cancel_site;
 
-    uint8_t stage; /* enum scope_stage; atomic as long as the scope is prepared */
-    bool mailed;   /* atomic: a cancel from another thread is on its way, with what it has to say */
+    uint32_t stage; /* enum scope_stage; atomic as long as the scope is prepared */
+    bool mailed; /* atomic: a cancel from another thread is on its way, with what it has to say */
     struct mail mail;
     const char *mail_reason; /* these also of a cancel before the begin */
     const char *mail_task;
