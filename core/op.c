@@ -134,7 +134,7 @@ static ssize_t submit_and_wait(struct coil_task *self, struct op *op)
         return -EBADF;
     if (!op->asked)
         return -EIO; /* the kernel's own idea: not what we call cancelled */
-    self->told = true;
+    self->told_to_stop = true;
     return -ECANCELED;
 }
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "errors.h"
 #include "loop.h"
 
 _Static_assert(sizeof(struct group) <= sizeof(struct coil_group), "coil_group is too small");
@@ -154,7 +155,7 @@ int coil_group_end_at(struct coil_group *public, int rc, const char *site)
     struct coil_task *self = here_task();
 
     coil__scope_check_end(&g->scope, true, site);
-    if (rc < 0 && !(rc == -ECANCELED && (task_cancelled(self) || self->told)))
+    if (rc < 0 && !(rc == -ECANCELED && (task_cancelled(self) || self->told_to_stop)))
         fail(g, self, rc, g->scope.site);
 
     if (!g->count)

@@ -7,7 +7,7 @@
 
 #include "../choose.h"
 #include "../thread/runtime.h"
-#include "group.h"
+#include "errors.h"
 
 #define STACK_SIZE_DEFAULT       (64 * 1024)
 #define BLOCKING_THREADS_DEFAULT 4

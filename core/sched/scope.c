@@ -20,14 +20,18 @@ static uint8_t sees(const struct scope *s)
     return s->asked | outside;
 }
 
-/* The scope after s in a walk of the tree under top; into its children only if so told. */
-static struct scope *walk(struct scope *s, const struct scope *top, bool into_children)
+/* The next in a walk of the tree under top, with all below s left out. NULL: that was the last. */
+static struct scope *walk_past(struct scope *s, const struct scope *top)
 {
-    if (into_children && !list_empty(&s->children))
-        return container_of(s->children.next, struct scope, siblings);
     while (s != top && s->siblings.next == &s->parent->children)
         s = s->parent;
     return s == top ? NULL : container_of(s->siblings.next, struct scope, siblings);
+}
+
+static struct scope *walk_into(struct scope *s, const struct scope *top)
+{
+    return list_empty(&s->children) ? walk_past(s, top)
+                                    : container_of(s->children.next, struct scope, siblings);
 }
 
 /* Brings `seen` up to date in s and below, and collects the tasks that have to be told. */
@@ -43,7 +47,7 @@ static void mark(struct scope *top, struct list *to_abort)
         if ((s->seen & ~before & ASK_STOP) && t && t->scope == s && t->abort &&
             !list_linked(&t->aborting))
             list_push_back(to_abort, &t->aborting);
-        s = walk(s, top, s->seen != before);
+        s = s->seen != before ? walk_into(s, top) : walk_past(s, top);
     }
 }
 
@@ -185,7 +189,7 @@ int coil__scope_end(struct scope *s, int rc)
         list_remove(&s->siblings);
     s->state = SCOPE_ENDED;
     if (s->task && s->asked & ASK_STOP && !outer)
-        s->task->told = false; /* what it was told of ends here, caught or not */
+        s->task->told_to_stop = false; /* what it was told of ends here, caught or not */
 
     if (rc != -ECANCELED || !(s->asked & ASK_STOP) || outer)
         return rc;
@@ -454,7 +458,7 @@ int coil_checkpoint_if_cancelled(void)
     struct coil_task *self = need_task("coil_checkpoint_if_cancelled", NULL);
 
     fire_timers(self->loop); /* a task that only computes meets its deadline here */
-    self->told |= task_cancelled(self);
+    self->told_to_stop |= task_cancelled(self);
     return task_cancelled(self) ? -ECANCELED : 0;
 }
 

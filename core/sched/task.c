@@ -37,7 +37,7 @@ static void task_main(void *arg)
     self->result = self->fn(self->arg);
     check_scopes_ended(self);
 
-    was_cancelled = self->own.seen & ASK_STOP || self->told;
+    was_cancelled = self->own.seen & ASK_STOP || self->told_to_stop;
     if (self->group)
         coil__group_task_ended(self, coil__scope_end(&self->own, self->result), was_cancelled);
     else
@@ -68,7 +68,7 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
     t->site = site;
     t->errors = NULL;
     t->message = NULL;
-    t->told = false;
+    t->told_to_stop = false;
     t->open_park = false;
     coil__scope_prepare(&t->own);
     coil__scope_begin(&t->own, parent, t, loop, COIL_FOREVER, site);
@@ -123,7 +123,7 @@ int coil__park(struct coil_task *self, coil_abort_fn *abort_fn, void *ctx, const
     }
     coil__switch_away(self);
     self->waits_for = NULL;
-    self->told |= self->wake_result == -ECANCELED;
+    self->told_to_stop |= self->wake_result == -ECANCELED;
     return self->wake_result;
 }
 

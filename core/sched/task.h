@@ -36,8 +36,8 @@ struct coil_task {
     int wake_result;
     uint8_t state; /* enum task_state */
     uint8_t budget;
-    bool open_park; /* parked by coil_park: coil_unpark may wake it */
-    bool told;      /* got -ECANCELED, and no scope has caught it yet */
+    bool open_park;    /* parked by coil_park: coil_unpark may wake it */
+    bool told_to_stop; /* got -ECANCELED, and no scope has caught it yet */
     uint8_t stack_class;
     struct list waiting;  /* on whatever queue it parks in */
     struct list aborting; /* on a canceller's list, between its marking and its aborts */
@@ -84,7 +84,7 @@ static inline void task_charge(struct coil_task *self)
 static inline int task_refuse(struct coil_task *self)
 {
     task_charge(self);
-    self->told = true;
+    self->told_to_stop = true;
     return -ECANCELED;
 }
 
