@@ -2,6 +2,7 @@
 #include "loop.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -308,11 +309,28 @@ static int run(struct loop *loop, coil_task_fn *main_fn, void *arg, const char *
     return loop->main_result;
 }
 
+/* In the child of a fork. The ring's memory is not there, an epoll or a timer changed here would
+ * change in the parent, the pool's threads do not exist, and the other tasks are copies that would
+ * do everything twice. So there is no loop here: whatever needs one dies or answers accordingly. */
+static void forget_loop(void)
+{
+    coil__here = (struct here){.forked = coil__here.loop || coil__here.forked};
+}
+
+static int forget_error;
+
+static void forget_loops_in_children(void)
+{
+    forget_error = -pthread_atfork(NULL, NULL, forget_loop);
+}
+
 int coil__loop_run(const struct coil_loop_options *options, struct runtime *runtime,
                    unsigned int index, coil_task_fn *main_fn, void *arg, const char *name,
                    const char *site)
 {
     static const struct coil_loop_options defaults;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    const struct here before = coil__here;
     struct loop *loop;
     int r;
 
@@ -320,11 +338,14 @@ int coil__loop_run(const struct coil_loop_options *options, struct runtime *runt
         options = &defaults;
     if (!main_fn)
         return -EINVAL;
-    if (coil__here.loop)
+    if (before.loop)
         return -EBUSY;
     r = check(options);
     if (r < 0)
         return r;
+    pthread_once(&once, forget_loops_in_children);
+    if (forget_error < 0)
+        return forget_error;
     loop = aligned_alloc(64, (sizeof(*loop) + 63) & ~(size_t)63);
     if (!loop)
         return -ENOMEM;
@@ -335,10 +356,10 @@ int coil__loop_run(const struct coil_loop_options *options, struct runtime *runt
     r = open_loop(loop, options);
     if (r < 0)
         goto fail_open;
-    coil__here.loop = loop;
+    coil__here = (struct here){.loop = loop};
     r = run(loop, main_fn, arg, name, site);
     close_loop(loop);
-    coil__here.loop = NULL;
+    coil__here = before;
 
 fail_open:
     free(loop);

@@ -62,6 +62,7 @@ struct here {
     struct coil_task *task;
     const struct coil_task *aborting; /* whose abort function runs; task is NULL meanwhile, */
     const char *canceller;            /* and this is the name of the one behind it */
+    bool forked; /* there was a loop, and the parent has it: see loop.c, forget_loop */
 };
 extern __thread struct here coil__here __attribute__((tls_model("initial-exec")));
 

@@ -20,6 +20,13 @@ struct coil_task *coil_task_self(void)
     return here_task();
 }
 
+static void check_not_forked(const struct coil_task *t)
+{
+    if (unlikely(here_task() != t))
+        coil__die("task %s, spawned at %s, returned in the child of a fork: _exit or exec", t->name,
+                  t->site);
+}
+
 /* A task that returns with a scope open would leave a node of the tree on a stack that is gone. */
 static void check_scopes_ended(const struct coil_task *t)
 {
@@ -35,6 +42,7 @@ static void task_main(void *arg)
 
     coil__context_arrived();
     self->result = self->fn(self->arg);
+    check_not_forked(self);
     check_scopes_ended(self);
 
     was_cancelled = self->own.seen & ASK_STOP || self->told_to_stop;
@@ -88,7 +96,9 @@ void coil__die_outside(const char *what, const char *site)
     if (t)
         coil__die("%s%s%s in an abort function, that of task %s, spawned at %s: it must not wait",
                   what, at, site ? site : "", t->name, t->site);
-    coil__die("%s%s%s outside of any task", what, at, site ? site : "");
+    coil__die("%s%s%s %s", what, at, site ? site : "",
+              coil__here.forked ? "in the child of a fork: the loop is the parent's"
+                                : "outside of any task");
 }
 
 /* Nobody is the calling task meanwhile: all that could wait dies, whoever it was that cancelled. */

@@ -13,8 +13,13 @@ extern "C" {
  *
  * A loop lives in the thread that calls coil_run and ends with the call. It starts no thread (but
  * for the blocking pool, at the first call that needs it), installs no signal handler, and shares
- * nothing with other loops. In the child of a fork from within a loop nothing of coil may be
- * called: exec or _exit. */
+ * nothing with other loops.
+ *
+ * The child of a fork(3) has no loop, wherever it was made. In one made by a task, calls that need
+ * a task abort with a line, as does returning from the task's function; cancelling does nothing. A
+ * coil_run anew works, on that task's stack. The parent notices nothing. coil hears of forks by a
+ * pthread_atfork handler, from the first coil_run on, so after clone(2), or _Fork(3), in a task
+ * nothing of coil may be called: exec or _exit. */
 
 /* How to run. Zeroed, it asks for the defaults; NULL does too. Copied, not kept. */
 struct coil_loop_options {
