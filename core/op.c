@@ -139,7 +139,7 @@ static ssize_t submit_and_wait(struct coil_task *self, struct op *op)
         return -EBADF;
     if (!op->asked)
         return -EIO; /* the kernel's own idea: not what we call cancelled */
-    self->told = true;
+    self->told_to_stop = true;
     return -ECANCELED;
 }
 
@@ -288,7 +288,7 @@ static struct coil_task *self_or_die(void)
     struct coil_task *self = here_task();
 
     if (unlikely(!self))
-        coil__die("an I/O call outside of any task");
+        coil__die_outside("an I/O call", NULL);
     return self;
 }
 

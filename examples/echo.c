@@ -47,6 +47,7 @@ struct server {
     struct config *config;
     struct coil_group connections;
     int listener;
+    const char *host; /* that it listens on */
 };
 
 struct connection {
@@ -146,21 +147,32 @@ static int accept_all(void *arg)
     }
 }
 
-static int listen_on(int port)
+/* One socket for both families; a kernel without IPv6 has only the older one. */
+static int listen_on(int port, const char **host)
 {
-    struct sockaddr_in6 any = {
+    struct sockaddr_in6 any6 = {
         .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port), .sin6_addr = in6addr_any};
+    struct sockaddr_in any4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    struct sockaddr *any = (struct sockaddr *)&any6;
+    socklen_t len = sizeof(any6);
     const int one = 1;
     const int zero = 0;
     int fd = coil_socket(AF_INET6, SOCK_STREAM, 0);
     int r;
 
+    *host = "[::]";
+    if (fd == -EAFNOSUPPORT) {
+        *host = "0.0.0.0";
+        any = (struct sockaddr *)&any4;
+        len = sizeof(any4);
+        fd = coil_socket(AF_INET, SOCK_STREAM, 0);
+    }
     if (fd < 0)
         return fd;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)); /* one a loop, on the same port */
     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
-    r = coil_bind(fd, (struct sockaddr *)&any, sizeof(any));
+    r = coil_bind(fd, any, len);
     if (r >= 0)
         r = coil_listen(fd, 4096);
     if (r < 0) {
@@ -192,7 +204,7 @@ static void say_listening(struct server *s)
 {
     if (atomic_fetch_add(&s->config->ledger.listening, 1) + 1 != coil_loop_count())
         return;
-    printf("listening on [::]:%d, backend %s (%s), loops %u\n", s->config->port,
+    printf("listening on %s:%d, backend %s (%s), loops %u\n", s->host, s->config->port,
            coil_backend_name(), coil_backend_reason(), coil_loop_count());
     fflush(stdout);
 }
@@ -221,7 +233,7 @@ static int loop_main(void *arg)
     struct coil_stats stats;
     int rc;
 
-    s.listener = listen_on(s.config->port);
+    s.listener = listen_on(s.config->port, &s.host);
     if (s.listener < 0)
         return s.listener;
     coil_group_begin(&s.connections);

@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "copy.h"
@@ -12,6 +13,7 @@
 #define ROUNDS 200
 
 struct copy {
+    void *module;
     copy_play_fn *play;
     copy_in_a_task_fn *in_a_task;
 };
@@ -22,16 +24,15 @@ static struct copy load(const char *name)
     struct copy copy;
     char path[4096];
     ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - 64);
-    void *module;
 
     CHECK(len > 0);
     path[len] = '\0';
     snprintf(strrchr(path, '/') + 1, 64, "%s.so", name);
-    module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!module)
+    copy.module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!copy.module)
         harness_fail(__FILE__, __LINE__, dlerror());
-    *(void **)&copy.play = dlsym(module, "copy_play");
-    *(void **)&copy.in_a_task = dlsym(module, "copy_in_a_task");
+    *(void **)&copy.play = dlsym(copy.module, "copy_play");
+    *(void **)&copy.in_a_task = dlsym(copy.module, "copy_in_a_task");
     CHECK(copy.play && copy.in_a_task);
     return copy;
 }
@@ -96,4 +97,24 @@ Test(copies, a_task_of_one_copy_may_run_a_loop_of_another_in_the_same_thread)
     CHECK_EQ(outer.copy.play(&outer.game), 0);
     CHECK_EQ(outer.game.played, 5);
     CHECK_EQ(strcmp(outer.game.backend, inner.game.backend), 0);
+}
+
+/* It had libc call it after a fork. */
+Test(copies, a_copy_that_was_unloaded_is_not_called_by_a_fork)
+{
+    struct player p = {.copy = load("copy_a"), .game = {.mark = 'a', .rounds = 1}};
+    Dl_info info;
+    int status = -1;
+    pid_t pid;
+
+    harness_need_backend();
+    CHECK_EQ(p.copy.play(&p.game), 0);
+    CHECK(dladdr(*(void **)&p.copy.play, &info) != 0);
+    CHECK_EQ(dlclose(p.copy.module), 0);
+    CHECK_EQ(dladdr(*(void **)&p.copy.play, &info), 0); /* it is gone indeed */
+    pid = fork();
+    if (pid == 0)
+        _exit(0);
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
 }

@@ -4,7 +4,10 @@
     echo.py PROGRAM BACKEND
 """
 import contextlib
+import ctypes
+import errno
 import os
+import platform
 import random
 import re
 import resource
@@ -27,18 +30,45 @@ class Skip(Exception):
     """This machine lacks what the test is about."""
 
 
+def hold_port():
+    """A socket on a port of its own, in the family that a server of this machine will choose."""
+    for family, host in (socket.AF_INET6, '::'), (socket.AF_INET, '0.0.0.0'):
+        with contextlib.suppress(OSError):
+            holder = socket.socket(family)
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            holder.bind((host, 0))
+            return holder
+    raise Skip('no port to be had')
+
+
+def forget_ipv6():
+    """Has socket(AF_INET6, ...) of this process say EAFNOSUPPORT, as a kernel without IPv6 does. A seccomp filter."""
+    number = {'x86_64': 41, 'aarch64': 198}[platform.machine()]  # of socket(2)
+    load, jump_if_equal, answer = 0x20, 0x15, 0x06
+    fail, allow = 0x00050000 | errno.EAFNOSUPPORT, 0x7fff0000
+    program = b''.join(struct.pack('=HBBI', *line) for line in (
+        (load, 0, 0, 0), (jump_if_equal, 0, 3, number), (load, 0, 0, 16),  # its first argument
+        (jump_if_equal, 0, 1, socket.AF_INET6), (answer, 0, 0, fail), (answer, 0, 0, allow)))
+    lines = ctypes.create_string_buffer(program, len(program))
+    filter_ = struct.pack('@HP', len(program) // 8, ctypes.addressof(lines))
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    prctl.argtypes = [ctypes.c_int, *[ctypes.c_void_p] * 4]
+    if prctl(38, 1, 0, 0, 0) or prctl(22, 2, filter_, 0, 0):  # NO_NEW_PRIVS, SECCOMP: MODE_FILTER
+        raise OSError(ctypes.get_errno(), 'seccomp')
+
+
 class Server:
     """One run of the program, from the line it prints when it listens to its ledger."""
 
-    def __init__(self, *options, files=None):
-        self.holder = socket.socket(socket.AF_INET6)  # keeps the port ours
-        self.holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        self.holder.bind(('::', 0))
+    def __init__(self, *options, files=None, ipv6=True):
+        self.holder = hold_port()  # keeps it ours
         self.port = self.holder.getsockname()[1]
 
         def limit():
             if files:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+            if not ipv6:
+                forget_ipv6()
 
         self.process = subprocess.Popen([PROGRAM, '--port', str(self.port), '--backend', BACKEND, *options],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -49,7 +79,7 @@ class Server:
         if not self.hello.startswith('listening'):
             _, err = self.process.communicate()
             self.__exit__()
-            if re.search('Operation not permitted|not implemented|not supported', err):
+            if re.search('Operation not (permitted|supported)|not implemented', err):
                 raise Skip(f'no {BACKEND} here: {err.strip()}')
             raise AssertionError(f'it does not listen: {self.hello}{err}')
 
@@ -138,6 +168,15 @@ def test_its_first_line_says_where_and_on_what_it_listens():
         assert re.fullmatch(expected, server.hello), server.hello
         server.terminate()
         assert server.ledger()['accepted'] == 0
+
+
+def test_without_ipv6_it_listens_on_ipv4():
+    with Server(ipv6=False) as server:
+        assert server.hello.startswith(f'listening on 0.0.0.0:{server.port}, '), server.hello
+        with server.connect() as c:
+            ask(c, b'hello')
+        server.terminate()
+        assert server.ledger()['accepted'] == 1
 
 
 def test_random_payloads_of_many_clients_come_back_as_they_were():

@@ -14,7 +14,8 @@ COMPILERS = {
     'clang++': ('c++', ['c++11', 'c++20']),
 }
 
-# The macros too, which a compiler sees only where they are used. Compound literals are C only.
+# The macros too, which a compiler sees only where they are used; and with commas in their arguments,
+# which literals have in C and lambdas in C++.
 USES = '''#include <coil.h>
 #include <coil/lowlevel.h>
 static int child(void *arg) { return coil_fail(*(int *)arg, "no"); }
@@ -36,8 +37,30 @@ static int body(void *arg)
     rc = coil_scope_end(&s, rc);
     return coil_group_end(&g, rc);
 }
-int use(void);
-int use(void) { int arg = 0; return coil_run(0, body, &arg) + coil_runtime_run(0, body, &arg); }
+struct pair { int one, two; };
+static int with_commas(struct coil_group *g)
+{
+#ifdef __cplusplus
+    static const struct coil_loop_options loop = {};
+    static const struct coil_spawn_options with = {};
+    struct pair p = {1, 2};
+    return coil_run(&loop, [](void *p) { int a = 1, b = 2; return p ? a : b; }, &p) +
+           coil_group_spawn(g, [](void *p) { int a = 1, b = 2; return p ? a : b; }, &p) +
+           coil_group_spawn_with(g, [](void *p) { int a = 1, b = 2; return p ? a : b; }, &p, &with);
+#else
+    return coil_run(&(struct coil_loop_options){.backend = "epoll", .sq_entries = 2}, child, &(struct pair){1, 2}) +
+           coil_runtime_run(&(struct coil_runtime_options){.loops = 2, .unpinned = 1}, child, &(struct pair){1, 2}) +
+           coil_group_spawn(g, child, &(struct pair){1, 2}) +
+           coil_group_spawn_with(g, child, &(struct pair){1, 2},
+                                 &(struct coil_spawn_options){.name = "a", .stack_size = 1 << 20});
+#endif
+}
+int use(struct coil_group *g);
+int use(struct coil_group *g)
+{
+    int arg = 0;
+    return with_commas(g) + coil_run(0, body, &arg) + coil_runtime_run(0, body, &arg);
+}
 '''
 
 

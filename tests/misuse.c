@@ -631,8 +631,7 @@ static void await_sleep(void)
 
 static enum coil_abort unpark_and_say_later(void *ctx)
 {
-    (void)ctx;
-    coil_unpark(coil_task_self(), 0);
+    coil_unpark(ctx, 0);
     return COIL_ABORT_LATER;
 }
 
@@ -644,7 +643,7 @@ static int sleep_and_tell(void *arg)
     (void)arg;
     coil_scope_begin(&s, COIL_FOREVER);
     coil_scope_cancel(&s, NULL);
-    CHECK_EQ(coil_park(unpark_and_say_later, NULL, "a test"), 0);
+    CHECK_EQ(coil_park(unpark_and_say_later, coil_task_self(), "a test"), 0);
     CHECK_EQ(coil_scope_end(&s, 0), 0);
     asleep = coil_task_self();
     return coil_sleep(COIL_SECOND);
@@ -882,6 +881,107 @@ Test(misuse, a_call_that_can_wait_outside_of_any_task)
     DIES_OUTSIDE(read_outside, "I/O", "outside of any task");
     DIES_OUTSIDE(end_a_scope_outside, "the-end", "outside of any task");
     DIES_OUTSIDE(end_a_group_outside, "the-end", "outside of any task");
+}
+
+/* --- Abort functions that wait --------------------------------------------------------------- */
+
+static void (*in_the_abort)(void);
+
+static enum coil_abort do_it_and_say_done(void *ctx)
+{
+    (void)ctx;
+    in_the_abort();
+    return COIL_ABORT_DONE;
+}
+
+static int park_with_a_wrong_abort(void *arg)
+{
+    (void)arg;
+    asleep = coil_task_self();
+    return coil_park(do_it_and_say_done, NULL, "a test");
+}
+
+static int cancel_one_with_a_wrong_abort(void *arg)
+{
+    struct coil_group g;
+
+    (void)arg;
+    coil_group_begin(&g);
+    SPAWN(&g, park_with_a_wrong_abort, NULL);
+    await_sleep();
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    return coil_group_end(&g, 0);
+}
+
+static int have_a_deadline_cancel_it(void *arg)
+{
+    struct coil_group g;
+
+    (void)arg;
+    coil_group_begin(&g);
+    SPAWN(&g, park_with_a_wrong_abort, NULL);
+    await_sleep();
+    coil_scope_set_deadline(coil_group_scope(&g), 0);
+    return coil_group_end(&g, 0);
+}
+
+static int park_it_in_a_cancelled_group(void *arg)
+{
+    struct coil_group g;
+
+    (void)arg;
+    coil_group_begin(&g);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    SPAWN(&g, park_with_a_wrong_abort, NULL);
+    return coil_group_end(&g, 0);
+}
+
+static void close_outside(void)
+{
+    (void)!coil_close(0);
+}
+
+static void open_outside(void)
+{
+    (void)!coil_openat(-1, "/dev/null", 0, 0);
+}
+
+static void begin_and_end_a_group_outside(void)
+{
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    (void)!coil_group_end(&g, 0);
+}
+
+Test(misuse, an_abort_that_waits)
+{
+    static void (*const calls[])(void) = {
+        park_outside,
+        checkpoint_outside,
+        yield_outside,
+        sleep_outside,
+        sleep_for_nothing_outside,
+        wait_outside,
+        read_outside,
+        open_outside,
+        close_outside,
+        begin_a_scope_outside,
+        ask_outside,
+        end_a_scope_outside,
+        begin_and_end_a_group_outside,
+    };
+    static coil_task_fn *const ways[] = {cancel_one_with_a_wrong_abort, have_a_deadline_cancel_it,
+                                         park_it_in_a_cancelled_group};
+
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        in_the_abort = calls[i];
+        for (size_t k = 0; k < sizeof(ways) / sizeof(ways[0]); k++)
+            DIES(ways[k], "abort function", "must not wait", "park_with_a_wrong_abort",
+                 "misuse.c:");
+    }
+    in_the_abort = park_outside;
+    DIES(cancel_one_with_a_wrong_abort, "coil_park in an abort function");
 }
 
 /* --- Wrong uses that are answered ------------------------------------------------------------ */

@@ -13,8 +13,12 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
+
+#include "../core/sched/loop.h"
+#include "../core/thread/futex.h"
 
 #define LOOPS_MOST 16
 
@@ -482,6 +486,49 @@ Test(runtime, listeners_of_two_loops_share_a_port_and_together_serve_everybody)
     CHECK(service.served[1] > 0);
 }
 
+/* --- Options written in the call ------------------------------------------------------------- */
+
+static int has_this_name(void *arg)
+{
+    const struct coil_handle *h = *(struct coil_handle **)arg;
+
+    CHECK_EQ(strcmp(coil_task_name(h), "literal"), 0);
+    CHECK_EQ(strcmp(coil_task_parent(h), "main"), 0);
+    return 5;
+}
+
+static int spawn_with_literals(void *arg)
+{
+    struct coil_handle h;
+    struct coil_group g;
+
+    atomic_fetch_add(*(atomic_uint **)arg, coil_loop_count());
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_with(&g, has_this_name, (struct coil_handle *[]){&h, NULL},
+                                   &(struct coil_spawn_options){.name = "literal", .handle = &h}),
+             0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_task_result(&h), 5);
+    return 0;
+}
+
+Test(runtime, options_may_be_literals_with_commas_in_the_call_itself)
+{
+    atomic_uint sum = 0;
+
+    harness_need_backend();
+    CHECK_EQ(coil_run(&(struct coil_loop_options){.stack_size = 1 << 17, .sq_entries = 4},
+                      spawn_with_literals, (void *[]){&sum, NULL}),
+             0);
+    CHECK_EQ(coil_runtime_run(&(struct coil_runtime_options){.loops = 2, .unpinned = 1},
+                              spawn_with_literals, (void *[]){&sum, NULL}),
+             0);
+    CHECK_EQ(sum, 1 + 2 + 2);
+    CHECK_EQ(coil_run(&(struct coil_loop_options){.stack_size = 1 << 17, .backend = "no such"},
+                      spawn_with_literals, NULL),
+             -EINVAL);
+}
+
 /* --- Cancelling from another thread ---------------------------------------------------------- */
 
 struct far_cancel {
@@ -671,6 +718,133 @@ COIL_TEST(runtime, s2_6_of_two_threads_that_cancel_at_once_one_is_recorded_whole
         CHECK_EQ(why.cause, COIL_CAUSE_EXPLICIT);
         CHECK(why.reason == far[0].reason || why.reason == far[1].reason);
     }
+}
+
+/* --- A sender that is preempted where it hurts ------------------------------------------------
+ *
+ * The test is the sender, and stops in the middle of what it does until the loop's thread sleeps:
+ * one that spun instead, at a real-time priority, would keep the sender from going on for ever. */
+
+#define LOOKS 20 /* that find it asleep, in a row */
+
+struct slow_sender {
+    void (*go_on)(struct slow_sender *s);
+    pid_t loop_thread;
+    struct loop *loop;
+    struct scope *scope;
+    pthread_t thread;
+};
+
+static bool sleeps(pid_t thread)
+{
+    char path[64];
+    char state = '?';
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%d/stat", thread);
+    f = fopen(path, "re");
+    CHECK(f);
+    CHECK_EQ(fscanf(f, "%*d (%*[^)]) %c", &state), 1);
+    fclose(f);
+    return state == 'S';
+}
+
+static void *go_on_when_it_sleeps(void *arg)
+{
+    struct slow_sender *s = arg;
+    int64_t until_ns = coil_now() + 20 * COIL_SECOND;
+
+    for (int looks = 0; looks < LOOKS; looks = sleeps(s->loop_thread) ? looks + 1 : 0) {
+        CHECK(coil_now() < until_ns);
+        sched_yield();
+    }
+    s->go_on(s);
+    return NULL;
+}
+
+static void slow_sender_start(struct slow_sender *s)
+{
+    s->loop = coil__here.loop;
+    s->loop_thread = (pid_t)syscall(SYS_gettid);
+    start(&s->thread, go_on_when_it_sleeps, s);
+}
+
+static void leave(struct slow_sender *s)
+{
+    coil__mailbox_leave(&s->loop->mailbox);
+}
+
+static int end_under_a_sender(void *arg)
+{
+    coil__mailbox_enter(&coil__here.loop->mailbox);
+    slow_sender_start(arg);
+    return 0;
+}
+
+Test(runtime, the_end_of_a_loop_sleeps_until_a_sender_is_done_with_it)
+{
+    struct coil_loop_options options = harness_options();
+    struct slow_sender s = {.go_on = leave};
+
+    harness_need_backend();
+    CHECK_EQ(coil_run(&options, end_under_a_sender, &s), 0);
+    CHECK_EQ(pthread_join(s.thread, NULL), 0);
+}
+
+static void cancel_arrives(struct mail *m)
+{
+    struct scope *s = container_of(m, struct scope, mail);
+
+    __atomic_store_n(&s->mailed, false, __ATOMIC_RELEASE);
+    coil__scope_cancel(s, COIL_CAUSE_EXPLICIT, "slowly", NULL, "afar");
+}
+
+static void post_the_cancel(struct slow_sender *s)
+{
+    s->scope->mail.deliver = cancel_arrives;
+    coil__loop_post(s->loop, &s->scope->mail);
+    leave(s);
+}
+
+COIL_TEST(runtime, s2_14_the_end_of_a_scope_sleeps_until_a_cancel_on_its_way_has_arrived)
+{
+    struct coil_scope s;
+    struct coil_cancellation why;
+    struct slow_sender sender = {.go_on = post_the_cancel, .scope = scope_of(&s)};
+
+    coil_scope_begin(&s, COIL_FOREVER);
+    coil__mailbox_enter(&coil__here.loop->mailbox);
+    sender.scope->mailed = true;
+    slow_sender_start(&sender);
+    CHECK_EQ(coil_scope_end(&s, 0), 0);
+    coil_scope_cancellation(&s, &why);
+    CHECK_EQ(strcmp(why.reason, "slowly"), 0);
+    CHECK_EQ(pthread_join(sender.thread, NULL), 0);
+}
+
+static void write_down_why(struct slow_sender *s)
+{
+    s->scope->mail_reason = "slowly";
+    CHECK_EQ(__atomic_exchange_n(&s->scope->stage, STAGE_CANCELLED, __ATOMIC_ACQ_REL),
+             STAGE_AWAITED);
+    futex_wake(&s->scope->stage);
+}
+
+COIL_TEST(runtime, s2_7_the_begin_of_a_scope_sleeps_until_a_cancel_before_it_is_written_down)
+{
+    struct coil_scope s;
+    struct coil_cancellation why;
+    struct slow_sender sender = {.go_on = write_down_why, .scope = scope_of(&s)};
+
+    coil_scope_prepare(&s);
+    sender.scope->stage = STAGE_CANCELLING;
+    slow_sender_start(&sender);
+    coil_scope_begin_prepared(&s, COIL_FOREVER);
+    CHECK_EQ(coil_checkpoint(), -ECANCELED);
+    CHECK_EQ(coil_scope_end(&s, -ECANCELED), 0);
+    coil_scope_cancellation(&s, &why);
+    CHECK_EQ(strcmp(why.reason, "slowly"), 0);
+    CHECK_EQ(pthread_join(sender.thread, NULL), 0);
 }
 
 /* --- Loops that do not know of each other ---------------------------------------------------- */

@@ -1232,6 +1232,81 @@ COIL_TEST(task, lowlevel_the_rest_is_aborted_though_one_was_unparked_meanwhile)
     CHECK_EQ(coil_group_end(&g, 0), 0);
 }
 
+/* Its abort function does all that one may. */
+struct busybody {
+    struct parker own;
+    struct parker *other;
+    struct coil_scope *scope;
+    struct coil_group *group;
+    bool was_nobody;
+    bool spawned_ran;
+};
+
+static int note_that_it_ran(void *arg)
+{
+    *(bool *)arg = true;
+    return 0;
+}
+
+static enum coil_abort do_all_that_may_be_done(void *ctx)
+{
+    struct busybody *b = ctx;
+
+    b->was_nobody = !coil_task_self();
+    parker_unpark(b->other, 7);
+    coil_scope_cancel(b->scope, "from an abort function");
+    SPAWN(b->group, note_that_it_ran, &b->spawned_ran);
+    return COIL_ABORT_DONE;
+}
+
+static int park_as_a_busybody(void *arg)
+{
+    struct busybody *b = arg;
+
+    b->own.task = coil_task_self();
+    return coil_park(do_all_that_may_be_done, b, "a test");
+}
+
+static int cancel_as_a_task(void *arg)
+{
+    struct coil_task *self = coil_task_self();
+
+    coil_scope_cancel(arg, NULL);
+    CHECK(coil_task_self() == self);
+    return coil_checkpoint();
+}
+
+COIL_TEST(task, lowlevel_an_abort_runs_as_no_task_and_its_cancels_bear_the_name_of_the_canceller)
+{
+    struct parker other = {.answer = COIL_ABORT_LATER};
+    struct coil_cancellation why;
+    struct coil_group outer;
+    struct coil_group cancelled;
+    struct coil_group third;
+    struct busybody b = {.other = &other, .group = &outer};
+
+    coil_group_begin(&outer);
+    SPAWN(&outer, parker_run, &other);
+    parker_await(&other);
+    coil_group_begin(&cancelled);
+    SPAWN(&cancelled, park_as_a_busybody, &b);
+    parker_await(&b.own);
+    coil_group_begin(&third);
+    b.scope = coil_group_scope(&third);
+    SPAWN(&outer, cancel_as_a_task, coil_group_scope(&cancelled));
+    CHECK_EQ(coil_sleep(COIL_FOREVER), -ECANCELED);
+    CHECK(b.was_nobody);
+    coil_scope_cancellation(b.scope, &why);
+    CHECK_EQ(why.cause, COIL_CAUSE_EXPLICIT);
+    CHECK_EQ(strcmp(why.task, "cancel_as_a_task"), 0);
+    CHECK_EQ(strcmp(why.reason, "from an abort function"), 0);
+    CHECK_EQ(coil_group_end(&third, -ECANCELED), -ECANCELED); /* the one around it as well */
+    CHECK_EQ(coil_group_end(&cancelled, -ECANCELED), 0);
+    CHECK_EQ(coil_group_end(&outer, 0), 0);
+    CHECK_EQ(other.result, 7);
+    CHECK(b.spawned_ran);
+}
+
 struct flicker {
     struct coil_scope *shield;
     struct parker own;

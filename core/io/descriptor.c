@@ -149,7 +149,7 @@ static int end_uses(struct loop *loop, int fd)
 static struct loop *here_loop(const char *what)
 {
     if (unlikely(!here_task()))
-        coil__die("%s outside of any task", what);
+        coil__die_outside(what, NULL);
     return coil__here.loop;
 }
 

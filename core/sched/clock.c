@@ -52,11 +52,9 @@ static enum coil_abort stop_sleeping(void *ctx)
 
 static int sleep_until(int64_t deadline_ns, int64_t now_ns)
 {
-    struct coil_task *self = here_task();
+    struct coil_task *self = need_task("a sleep", NULL);
     struct sleeper s = {.timer.fire = time_is_up, .task = self};
 
-    if (unlikely(!self))
-        coil__die("a sleep outside of any task");
     if (deadline_ns <= now_ns)
         return coil_checkpoint();
     if (task_cancelled(self))

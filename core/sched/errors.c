@@ -1,4 +1,6 @@
 /* errors.c - the failures of a group, in the order in which they happened. */
+#include "errors.h"
+
 #include <errno.h>
 
 #include "group.h"

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "errors.h"
 #include "park.h"
 
 _Static_assert(sizeof(struct group) <= sizeof(struct coil_group), "coil_group is too small");
@@ -149,7 +150,7 @@ int coil_group_end_at(struct coil_group *public, int rc, const char *site)
     struct group *g = group_of(public);
     struct coil_task *self = scope_ender(&g->scope, true, site);
 
-    if (rc < 0 && !(rc == -ECANCELED && (task_cancelled(self) || self->told)))
+    if (rc < 0 && !(rc == -ECANCELED && (task_cancelled(self) || self->told_to_stop)))
         fail(g, self, rc, g->scope.site);
 
     if (!g->count)
@@ -184,11 +185,9 @@ size_t coil_group_count(const struct coil_group *g)
 void coil_task_cancel_at(struct coil_handle *public, const char *reason, const char *site)
 {
     struct handle *h = handle_of(public);
-    const struct coil_task *self = here_task();
 
     if (h->task)
-        coil__scope_cancel(&h->task->own, COIL_CAUSE_EXPLICIT, reason, self ? self->name : NULL,
-                           site);
+        coil__scope_cancel(&h->task->own, COIL_CAUSE_EXPLICIT, reason, here_name(), site);
 }
 
 static enum coil_abort stop_waiting(void *ctx)
@@ -200,10 +199,8 @@ static enum coil_abort stop_waiting(void *ctx)
 int coil_task_wait(struct coil_handle *public)
 {
     struct handle *h = handle_of(public);
-    struct coil_task *self = here_task();
+    struct coil_task *self = need_task("coil_task_wait", NULL);
 
-    if (unlikely(!self))
-        coil__die("coil_task_wait outside of any task");
     if (h->task == self)
         return -EDEADLK;
     if (!h->task)

@@ -39,19 +39,4 @@ struct handle {
 /* A task of a group has returned result; that is rc, its own scope's cancellations caught. */
 void coil__group_task_ended(struct coil_task *t, int result, int rc, bool was_cancelled);
 
-/* --- Failures: errors.c --- */
-
-struct error_record {
-    int code;
-    const char *task;
-    const char *site;
-    const char *message;
-    struct errors *inner;
-};
-
-/* Adds to *list, which may be NULL. inner changes hands. False: no memory; inner is freed. */
-bool coil__errors_add(struct loop *loop, struct errors **list, const struct error_record *e);
-uint64_t coil__errors_serial(const struct errors *list);
-void coil__errors_free(struct loop *loop, struct errors *list);
-
 #endif

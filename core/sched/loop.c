@@ -2,13 +2,13 @@
 #include "loop.h"
 
 #include <errno.h>
-#include <sched.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../choose.h"
 #include "../thread/runtime.h"
-#include "group.h"
+#include "errors.h"
 #include "park.h"
 
 #define STACK_SIZE_DEFAULT       (64 * 1024)
@@ -145,17 +145,10 @@ static void turn(struct loop *loop)
 
 void coil__loop_post(struct loop *loop, struct mail *m)
 {
-    atomic_fetch_add_explicit(&loop->mailbox.posters, 1, memory_order_relaxed);
+    coil__mailbox_enter(&loop->mailbox);
     if (coil__mailbox_post(&loop->mailbox, m))
         loop->ops->wake(loop->backend);
-    atomic_fetch_sub_explicit(&loop->mailbox.posters, 1, memory_order_release);
-}
-
-/* m may have been the reason for the loop to end, while its sender is still about to wake us. */
-static void wait_for_posters(struct loop *loop)
-{
-    while (atomic_load_explicit(&loop->mailbox.posters, memory_order_acquire))
-        sched_yield();
+    coil__mailbox_leave(&loop->mailbox);
 }
 
 /* --- Its life -------------------------------------------------------------------------------- */
@@ -224,7 +217,8 @@ static void close_loop(struct loop *loop)
         coil__runtime_left(loop->runtime, loop);
     (void)scope_leave(&loop->root, 0);
     coil__pool_close(loop);
-    wait_for_posters(loop);
+    /* A message may have been the reason to end, while its sender is still about to wake us. */
+    coil__mailbox_await_posters(&loop->mailbox);
     loop->ops->close(loop->backend);
     coil__descriptors_close(loop);
     coil__stacks_close(&loop->stacks);
@@ -253,11 +247,28 @@ static int run(struct loop *loop, coil_task_fn *main_fn, void *arg, const char *
     return loop->main_result;
 }
 
+/* In the child of a fork. The ring's memory is not there, an epoll or a timer changed here would
+ * change in the parent, the pool's threads do not exist, and the other tasks are copies that would
+ * do everything twice. So there is no loop here: whatever needs one dies or answers accordingly. */
+static void forget_loop(void)
+{
+    coil__here = (struct here){.forked = coil__here.loop || coil__here.forked};
+}
+
+static int forget_error;
+
+static void forget_loops_in_children(void)
+{
+    forget_error = -pthread_atfork(NULL, NULL, forget_loop);
+}
+
 int coil__loop_run(const struct coil_loop_options *options, struct runtime *runtime,
                    unsigned int index, coil_task_fn *main_fn, void *arg, const char *name,
                    const char *site)
 {
     static const struct coil_loop_options defaults;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    const struct here before = coil__here;
     struct loop *loop;
     int r;
 
@@ -265,11 +276,14 @@ int coil__loop_run(const struct coil_loop_options *options, struct runtime *runt
         options = &defaults;
     if (!main_fn)
         return -EINVAL;
-    if (coil__here.loop)
+    if (before.loop)
         return -EBUSY;
     r = check(options);
     if (r < 0)
         return r;
+    pthread_once(&once, forget_loops_in_children);
+    if (forget_error < 0)
+        return forget_error;
     loop = aligned_alloc(64, (sizeof(*loop) + 63) & ~(size_t)63);
     if (!loop)
         return -ENOMEM;
@@ -280,10 +294,10 @@ int coil__loop_run(const struct coil_loop_options *options, struct runtime *runt
     r = open_loop(loop, options);
     if (r < 0)
         goto fail_open;
-    coil__here.loop = loop;
+    coil__here = (struct here){.loop = loop};
     r = run(loop, main_fn, arg, name, site);
     close_loop(loop);
-    coil__here.loop = NULL;
+    coil__here = before;
 
 fail_open:
     free(loop);

@@ -91,7 +91,7 @@ static inline void task_charge(struct coil_task *self)
 static inline int task_refuse(struct coil_task *self)
 {
     task_charge(self);
-    self->told = true;
+    self->told_to_stop = true;
     return -ECANCELED;
 }
 
@@ -110,7 +110,7 @@ static inline int park(struct coil_task *self, coil_abort_fn *abort_fn, void *ct
         return task_refuse(self);
     switch_away(self);
     self->waits_for = NULL;
-    self->told |= self->wake_result == -ECANCELED;
+    self->told_to_stop |= self->wake_result == -ECANCELED;
     return self->wake_result;
 }
 

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 
+#include "../thread/futex.h"
 #include "park.h"
 
 _Static_assert(sizeof(struct scope) <= sizeof(struct coil_scope), "coil_scope is too small");
@@ -18,14 +19,18 @@ static uint8_t sees(const struct scope *s)
     return s->asked | outside;
 }
 
-/* The scope after s in a walk of the tree under top; into its children only if so told. */
-static struct scope *walk(struct scope *s, const struct scope *top, bool into_children)
+/* The next in a walk of the tree under top, with all below s left out. NULL: that was the last. */
+static struct scope *walk_past(struct scope *s, const struct scope *top)
 {
-    if (into_children && !list_empty(&s->children))
-        return container_of(s->children.next, struct scope, siblings);
     while (s != top && s->siblings.next == &s->parent->children)
         s = s->parent;
     return s == top ? NULL : container_of(s->siblings.next, struct scope, siblings);
+}
+
+static struct scope *walk_into(struct scope *s, const struct scope *top)
+{
+    return list_empty(&s->children) ? walk_past(s, top)
+                                    : container_of(s->children.next, struct scope, siblings);
 }
 
 /* Has s, where before was seen, a task right inside that it stops? */
@@ -48,26 +53,19 @@ static void mark(struct scope *top, struct list *to_abort)
             t->to_abort = true;
             list_push_back(to_abort, &t->aborting);
         }
-        s = walk(s, top, s->seen != before);
+        s = s->seen != before ? walk_into(s, top) : walk_past(s, top);
     }
 }
 
 /* Tells a parked task of its cancellation, if it has not been told. */
 static void tell(struct coil_task *t)
 {
-    coil_abort_fn *abort_fn = t->abort;
-
-    if (!abort_fn)
-        return;
-    t->abort = NULL;
-    if (abort_fn(t->abort_ctx) != COIL_ABORT_DONE)
-        return;
-    coil__check_aborted(t);
-    unpark(t, -ECANCELED);
+    if (t->abort && coil__abort(t))
+        unpark(t, -ECANCELED);
 }
 
-/* Something about s changed. Marks the whole subtree first: an abort function must not meet a tree
- * of which half is cancelled. */
+/* Marks the whole subtree first: an abort function must not meet a tree of which half is
+ * cancelled. */
 static void update_tree(struct scope *s)
 {
     struct list to_abort;
@@ -83,6 +81,7 @@ static void update_tree(struct scope *s)
     }
 }
 
+/* Something about s changed. */
 static void update(struct scope *s)
 {
     uint8_t before = s->seen;
@@ -166,19 +165,26 @@ void coil__scope_root(struct scope *s, struct loop *loop, const char *site)
     list_init(&s->siblings);
 }
 
+/* A cancel from another thread may lie in the mailbox, or its sender be about to put it there. */
+static void take_mail(struct scope *s)
+{
+    coil__mailbox_deliver(&s->loop->mailbox);
+    if (__atomic_load_n(&s->mailed, __ATOMIC_ACQUIRE))
+        coil__mailbox_await_posters(&s->loop->mailbox);
+}
+
 int coil__scope_leave(struct scope *s, int rc)
 {
     bool outer;
 
     disarm(s);
-    /* A cancel from another thread may lie in the mailbox, or be about to. */
     while (unlikely(__atomic_load_n(&s->mailed, __ATOMIC_ACQUIRE)))
-        coil__mailbox_deliver(&s->loop->mailbox);
+        take_mail(s);
     outer = !s->shielded && s->parent && s->parent->seen & ASK_STOP;
     list_remove(&s->siblings);
     s->state = SCOPE_ENDED;
     if (s->task && s->asked & ASK_STOP && !outer)
-        s->task->told = false; /* what it was told of ends here, caught or not */
+        s->task->told_to_stop = false; /* what it was told of ends here, caught or not */
 
     if (rc != -ECANCELED || !(s->asked & ASK_STOP) || outer)
         return rc;
@@ -188,24 +194,9 @@ int coil__scope_leave(struct scope *s, int rc)
 
 /* --- The public side ------------------------------------------------------------------------- */
 
-static _Noreturn void outside(const char *what, const char *site)
-{
-    coil__die("%s at %s is outside of any task", what, site);
-}
-
-static struct coil_task *must_be_task(const char *what, const char *site)
-{
-    struct coil_task *self = here_task();
-
-    if (unlikely(!self))
-        outside(what, site);
-    return self;
-}
-
 _Noreturn void coil__scope_no_begin(const struct scope *s, const char *site)
 {
-    if (!here_task())
-        outside("a scope begun", site);
+    need_task("a scope begun", site);
     coil__die("what was begun at %s is begun again at %s, inside itself", s->site, site);
 }
 
@@ -258,7 +249,7 @@ void coil_scope_prepare(struct coil_scope *s)
 _Noreturn void coil__scope_no_end(const struct scope *s, bool of_group, const char *site)
 {
     const char *what = of_group ? "group" : "scope";
-    const struct coil_task *self = must_be_task("a scope ended", site);
+    const struct coil_task *self = need_task("a scope ended", site);
 
     if (s->state != SCOPE_ACTIVE)
         coil__die("the %s ended at %s is not open: never begun, or ended before", what, site);
@@ -292,20 +283,24 @@ static void cancel_arrived(struct mail *m)
 
 static void cancel_by_mail(struct scope *s, const char *reason, const char *site)
 {
+    struct loop *loop = s->loop;
+
+    coil__mailbox_enter(&loop->mailbox);
     /* At most one message a scope: whoever is second wants the same. */
-    if (__atomic_exchange_n(&s->mailed, true, __ATOMIC_ACQ_REL))
-        return;
-    s->mail.deliver = cancel_arrived;
-    s->mail_reason = reason;
-    s->mail_site = site;
-    coil__loop_post(s->loop, &s->mail);
+    if (!__atomic_exchange_n(&s->mailed, true, __ATOMIC_ACQ_REL)) {
+        s->mail.deliver = cancel_arrived;
+        s->mail_reason = reason;
+        s->mail_site = site;
+        coil__loop_post(loop, &s->mail);
+    }
+    coil__mailbox_leave(&loop->mailbox);
 }
 
 /* Leaves a cancel for the begin to find. False: it has begun. */
 static bool cancel_before_begin(struct scope *s, const char *reason, const char *task,
                                 const char *site)
 {
-    uint8_t stage = STAGE_OPEN;
+    uint32_t stage = STAGE_OPEN;
 
     if (!__atomic_compare_exchange_n(&s->stage, &stage, STAGE_CANCELLING, false, __ATOMIC_ACQ_REL,
                                      __ATOMIC_ACQUIRE))
@@ -313,15 +308,15 @@ static bool cancel_before_begin(struct scope *s, const char *reason, const char 
     s->mail_reason = reason;
     s->mail_task = task;
     s->mail_site = site;
-    __atomic_store_n(&s->stage, STAGE_CANCELLED, __ATOMIC_RELEASE);
+    if (__atomic_exchange_n(&s->stage, STAGE_CANCELLED, __ATOMIC_ACQ_REL) == STAGE_AWAITED)
+        futex_wake(&s->stage);
     return true;
 }
 
 void coil_scope_cancel_at(struct coil_scope *public, const char *reason, const char *site)
 {
     struct scope *s = scope_of(public);
-    const struct coil_task *self = here_task();
-    const char *task = self ? self->name : NULL;
+    const char *task = here_name();
 
     if (__atomic_load_n(&s->stage, __ATOMIC_ACQUIRE) != STAGE_BEGUN &&
         cancel_before_begin(s, reason, task, site))
@@ -335,21 +330,24 @@ void coil_scope_cancel_at(struct coil_scope *public, const char *reason, const c
 /* From here on s is the loop's, and others send mail. */
 static void leave_prepared(struct scope *s, struct loop *loop)
 {
-    uint8_t stage = STAGE_OPEN;
+    uint32_t stage = STAGE_OPEN;
 
     s->loop = loop;
     if (__atomic_compare_exchange_n(&s->stage, &stage, STAGE_BEGUN, false, __ATOMIC_ACQ_REL,
                                     __ATOMIC_ACQUIRE))
         return;
+    stage = STAGE_CANCELLING;
+    __atomic_compare_exchange_n(&s->stage, &stage, STAGE_AWAITED, false, __ATOMIC_RELAXED,
+                                __ATOMIC_RELAXED);
     while (__atomic_load_n(&s->stage, __ATOMIC_ACQUIRE) != STAGE_CANCELLED)
-        continue; /* three stores */
+        futex_wait(&s->stage, STAGE_AWAITED);
     coil__scope_cancel(s, COIL_CAUSE_EXPLICIT, s->mail_reason, s->mail_task, s->mail_site);
     __atomic_store_n(&s->stage, STAGE_BEGUN, __ATOMIC_RELEASE);
 }
 
 void coil_scope_begin_prepared_at(struct coil_scope *s, int64_t deadline_ns, const char *site)
 {
-    struct coil_task *self = must_be_task("a scope begun", site);
+    struct coil_task *self = need_task("a scope begun", site);
 
     if (scope_of(s)->state != SCOPE_PREPARED)
         coil__die("the scope begun at %s was not prepared, or is used twice", site);
@@ -368,14 +366,13 @@ void coil_scope_request_at(struct coil_scope *public, int64_t grace_ns, const ch
                            const char *site)
 {
     struct scope *s = scope_of(public);
-    const struct coil_task *self = here_task();
 
     must_be_ours(s, "asked to finish", site);
     if (s->asked || s->state != SCOPE_ACTIVE)
         return;
     s->asked |= ASK_FINISH;
     s->reason = reason;
-    s->canceller = self ? self->name : NULL;
+    s->canceller = here_name();
     s->cancel_site = site;
     s->grace_end_ns = coil__deadline_after(grace_ns);
     arm(s);
@@ -441,7 +438,7 @@ void coil_scope_cancellation(const struct coil_scope *s, struct coil_cancellatio
 
 int coil_why_cancelled(struct coil_cancellation *ret)
 {
-    const struct scope *s = must_be_task("a question", "coil_why_cancelled")->scope;
+    const struct scope *s = need_task("coil_why_cancelled", NULL)->scope;
     const struct scope *responsible = NULL;
 
     if (!(s->seen & ASK_STOP))
@@ -455,16 +452,16 @@ int coil_why_cancelled(struct coil_cancellation *ret)
 
 int coil_checkpoint_if_cancelled(void)
 {
-    struct coil_task *self = must_be_task("a checkpoint", "coil_checkpoint_if_cancelled");
+    struct coil_task *self = need_task("coil_checkpoint_if_cancelled", NULL);
 
     fire_timers(self->loop); /* a task that only computes meets its deadline here */
-    self->told |= task_cancelled(self);
+    self->told_to_stop |= task_cancelled(self);
     return task_cancelled(self) ? -ECANCELED : 0;
 }
 
 int coil_checkpoint(void)
 {
-    struct coil_task *self = must_be_task("a checkpoint", "coil_checkpoint");
+    struct coil_task *self = need_task("coil_checkpoint", NULL);
 
     yield(self);
     return task_cancelled(self) ? task_refuse(self) : 0;
@@ -472,17 +469,17 @@ int coil_checkpoint(void)
 
 void coil_yield_shielded(void)
 {
-    yield(must_be_task("a yield", "coil_yield_shielded"));
+    yield(need_task("coil_yield_shielded", NULL));
 }
 
 int coil_cancel_requested(void)
 {
-    return must_be_task("a question", "coil_cancel_requested")->scope->seen != 0;
+    return need_task("coil_cancel_requested", NULL)->scope->seen != 0;
 }
 
 int64_t coil_effective_deadline(void)
 {
-    const struct scope *s = must_be_task("a question", "coil_effective_deadline")->scope;
+    const struct scope *s = need_task("coil_effective_deadline", NULL)->scope;
     int64_t soonest = COIL_FOREVER;
 
     if (s->seen & ASK_STOP)

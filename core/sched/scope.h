@@ -25,7 +25,8 @@ enum scope_state {
 /* Who may touch a scope that was prepared: before its begin anybody, once; then its loop. */
 enum scope_stage {
     STAGE_OPEN,
-    STAGE_CANCELLING,
+    STAGE_CANCELLING, /* somebody writes down why */
+    STAGE_AWAITED,    /* ... and the begin sleeps until that is done */
     STAGE_CANCELLED,
     STAGE_BEGUN,
 };
@@ -41,6 +42,7 @@ struct scope {
     int64_t deadline_ns;
 
     uint32_t state; /* enum scope_state */
+    uint32_t stage; /* enum scope_stage; atomic as long as the scope is prepared; a futex */
     uint8_t asked;  /* of this scope: ASK_ bits */
     uint8_t seen;   /* here, after shields and ancestors: ASK_ bits. All a checkpoint looks at */
     uint8_t cause;  /* enum coil_cause */
@@ -48,8 +50,7 @@ struct scope {
     bool of_group; /* coil_group_end ends it */
     bool fails;    /* its end says -ETIME for a deadline */
     bool caught;
-    uint8_t stage; /* enum scope_stage; atomic as long as the scope is prepared */
-    bool mailed;   /* atomic: a cancel from another thread is on its way, with what it has to say */
+    bool mailed; /* atomic: a cancel from another thread is on its way, with what it has to say */
 
     struct timer timer; /* for the sooner of its two times, or before, and then armed again */
 
@@ -83,7 +84,7 @@ static inline void scope_clear(struct scope *s, struct loop *loop, enum scope_st
     s->of_group = false;
     s->fails = false;
     s->caught = false;
-    s->stage = (uint8_t)stage;
+    s->stage = stage;
     s->mailed = false;
     s->timer.link.next = NULL;
 }

@@ -12,6 +12,13 @@ struct coil_task *coil_task_self(void)
     return here_task();
 }
 
+static void check_not_forked(const struct coil_task *t)
+{
+    if (unlikely(here_task() != t))
+        coil__die("task %s, spawned at %s, returned in the child of a fork: _exit or exec", t->name,
+                  t->site);
+}
+
 /* A task that returns with a scope open would leave a node of the tree on a stack that is gone. */
 static void check_scopes_ended(const struct coil_task *t)
 {
@@ -28,9 +35,10 @@ void coil__task_main(struct coil_task *self)
 
     coil__context_arrived(NULL);
     result = self->fn(self->arg);
+    check_not_forked(self);
     check_scopes_ended(self);
 
-    was_cancelled = self->own.seen & ASK_STOP || self->told;
+    was_cancelled = self->own.seen & ASK_STOP || self->told_to_stop;
     rc = scope_leave(&self->own, result);
     if (self->group)
         coil__group_task_ended(self, result, rc, was_cancelled);
@@ -58,7 +66,7 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
     t->abort = NULL;
     t->waits_for = NULL;
     t->open_park = false;
-    t->told = false;
+    t->told_to_stop = false;
     t->message_code = 0;
     t->stack_class = (uint8_t)stack_class;
     t->to_abort = false;
@@ -72,21 +80,42 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
     return t;
 }
 
-void coil__check_aborted(const struct coil_task *t)
+void coil__die_outside(const char *what, const char *site)
 {
-    if (unlikely(t->state != TASK_PARKED))
+    const struct coil_task *t = coil__here.aborting;
+    const char *at = site ? " at " : "";
+
+    if (t)
+        coil__die("%s%s%s in an abort function, that of task %s, spawned at %s: it must not wait",
+                  what, at, site ? site : "", t->name, t->site);
+    coil__die("%s%s%s %s", what, at, site ? site : "",
+              coil__here.forked ? "in the child of a fork: the loop is the parent's"
+                                : "outside of any task");
+}
+
+/* Nobody is the calling task meanwhile: all that could wait dies, whoever it was that cancelled. */
+bool coil__abort(struct coil_task *t)
+{
+    const struct here before = coil__here;
+    coil_abort_fn *abort_fn = t->abort;
+    bool done;
+
+    t->abort = NULL;
+    coil__here.canceller = here_name();
+    coil__here.task = NULL;
+    coil__here.aborting = t;
+    done = abort_fn(t->abort_ctx) == COIL_ABORT_DONE;
+    coil__here = before;
+    if (unlikely(done && t->state != TASK_PARKED))
         coil__die("an abort function unparked task %s, spawned at %s, and said it was done",
                   t->name, t->site);
+    return done;
 }
 
 bool coil__abort_now(struct coil_task *self)
 {
-    coil_abort_fn *abort_fn = self->abort;
-
-    self->abort = NULL;
-    if (abort_fn(self->abort_ctx) != COIL_ABORT_DONE)
+    if (!coil__abort(self))
         return false;
-    coil__check_aborted(self);
     self->state = TASK_RUNNING;
     self->waits_for = NULL;
     return true;
@@ -99,11 +128,9 @@ void coil__yield(struct coil_task *self)
 
 int coil_park(coil_abort_fn *abort_fn, void *ctx, const char *what)
 {
-    struct coil_task *self = here_task();
+    struct coil_task *self = need_task("coil_park", NULL);
     int r;
 
-    if (unlikely(!self))
-        coil__die("coil_park outside of any task");
     self->open_park = true;
     r = park(self, abort_fn, ctx, what);
     self->open_park = false;

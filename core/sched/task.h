@@ -41,9 +41,9 @@ struct coil_task {
     int wake_result;
     uint8_t state; /* enum task_state */
     uint8_t budget;
-    bool open_park;   /* parked by coil_park: coil_unpark may wake it */
-    bool told;        /* got -ECANCELED, and no scope has caught it yet */
-    int message_code; /* 0, or the failure that message is for */
+    bool open_park;    /* parked by coil_park: coil_unpark may wake it */
+    bool told_to_stop; /* got -ECANCELED, and no scope has caught it yet */
+    int message_code;  /* 0, or the failure that message is for */
     uint8_t stack_class;
     bool to_abort; /* on a canceller's list, between its marking and its aborts */
     const char *name;
@@ -65,6 +65,9 @@ struct coil_task {
 struct here {
     struct loop *loop;
     struct coil_task *task;
+    const struct coil_task *aborting; /* whose abort function runs; task is NULL meanwhile, */
+    const char *canceller;            /* and this is the name of the one behind it */
+    bool forked; /* there was a loop, and the parent has it: see loop.c, forget_loop */
 };
 extern __thread struct here coil__here __attribute__((tls_model("initial-exec")));
 
@@ -73,13 +76,29 @@ static inline struct coil_task *here_task(void)
     return coil__here.task;
 }
 
+/* The name of whoever does what is being done; NULL if that is a timer or a message. */
+static inline const char *here_name(void)
+{
+    return coil__here.task ? coil__here.task->name : coil__here.canceller;
+}
+
+/* There is no calling task. Says what needs one, and where (NULL: what says it all). */
+_Noreturn void coil__die_outside(const char *what, const char *site);
+
+static inline struct coil_task *need_task(const char *what, const char *site)
+{
+    if (unlikely(!coil__here.task))
+        coil__die_outside(what, site);
+    return coil__here.task;
+}
+
 /* Makes a task of fn, ready to run, whose own scope is under parent. NULL: no memory. */
 struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_task_fn *fn,
                                  void *arg, unsigned int stack_class, const char *name,
                                  const char *site);
 
-/* After an abort function has said DONE: dies if it unparked the task all the same. */
-void coil__check_aborted(const struct coil_task *t);
+/* Calls the abort function of t, which is parked and has one. True: it said DONE. */
+bool coil__abort(struct coil_task *t);
 
 static inline bool task_cancelled(const struct coil_task *t)
 {

@@ -1,11 +1,39 @@
 /* mailbox.c - a stack that many push to and one takes whole. */
 #include "mailbox.h"
 
+#include "futex.h"
+
 void coil__mailbox_init(struct mailbox *box)
 {
     atomic_init(&box->newest, NULL);
     atomic_init(&box->posters, 0);
     atomic_init(&box->sleeping, false);
+}
+
+void coil__mailbox_enter(struct mailbox *box)
+{
+    atomic_fetch_add_explicit(&box->posters, 1, memory_order_relaxed);
+}
+
+void coil__mailbox_leave(struct mailbox *box)
+{
+    unsigned int before = atomic_fetch_sub_explicit(&box->posters, 1, memory_order_release);
+
+    if (unlikely(before == (POSTERS_AWAITED | 1)))
+        futex_wake(&box->posters);
+}
+
+void coil__mailbox_await_posters(struct mailbox *box)
+{
+    unsigned int now =
+        atomic_fetch_or_explicit(&box->posters, POSTERS_AWAITED, memory_order_acquire) |
+        POSTERS_AWAITED;
+
+    while (now != POSTERS_AWAITED) {
+        futex_wait(&box->posters, now);
+        now = atomic_load_explicit(&box->posters, memory_order_acquire);
+    }
+    atomic_fetch_and_explicit(&box->posters, ~POSTERS_AWAITED, memory_order_relaxed);
 }
 
 bool coil__mailbox_post(struct mailbox *box, struct mail *m)

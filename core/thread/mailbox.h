@@ -15,14 +15,23 @@ struct mail {
 
 struct mailbox {
     _Atomic(struct mail *) newest;
-    atomic_int posters; /* between posting and waking: the loop must not go away under them */
+    atomic_uint posters; /* that have entered and not left; POSTERS_AWAITED */
     atomic_bool
         sleeping; /* the loop waits in its backend, or is about to: whoever posts must wake it */
 };
 
+#define POSTERS_AWAITED (1u << 31) /* the loop sleeps until there are none */
+
 void coil__mailbox_init(struct mailbox *box);
 
-/* From any thread. True: the loop sleeps and the caller must wake it. */
+/* From any thread, around all it does about a message: the loop does not go away in between. */
+void coil__mailbox_enter(struct mailbox *box);
+void coil__mailbox_leave(struct mailbox *box);
+
+/* Waits until everybody who had entered has left. On the loop's thread. */
+void coil__mailbox_await_posters(struct mailbox *box);
+
+/* From any thread that has entered. True: the loop sleeps and the caller must wake it. */
 bool coil__mailbox_post(struct mailbox *box, struct mail *m);
 
 /* Delivers all there is, oldest first. On the loop's thread. */

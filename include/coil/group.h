@@ -56,9 +56,10 @@ COIL_API void coil_group_begin_at(struct coil_group *g, const char *site);
  * included, until g has ended. Not a checkpoint. options may be NULL, and is not kept.
  * 0.  -EINVAL: fn is NULL, or the stack size is out of range.
  * -ESHUTDOWN: g has ended, or not begun.  -ENOMEM: no memory for a stack. */
-#define coil_group_spawn(g, fn, arg) coil_group_spawn_at((g), (fn), (arg), NULL, #fn, COIL_HERE)
-#define coil_group_spawn_with(g, fn, arg, options)                                                 \
-    coil_group_spawn_at((g), (fn), (arg), (options), #fn, COIL_HERE)
+#define coil_group_spawn(g, fn, ...) /* (g, fn, arg) */                                            \
+    coil_group_spawn_at(g, fn, __VA_ARGS__, NULL, #fn, COIL_HERE)
+#define coil_group_spawn_with(g, fn, ...) /* (g, fn, arg, options) */                              \
+    coil_group_spawn_at(g, fn, __VA_ARGS__, #fn, COIL_HERE)
 COIL_API COIL_MUST_CHECK int coil_group_spawn_at(struct coil_group *g, coil_task_fn *fn, void *arg,
                                                  const struct coil_spawn_options *options,
                                                  const char *name, const char *site);

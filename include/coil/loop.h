@@ -13,8 +13,13 @@ extern "C" {
  *
  * A loop lives in the thread that calls coil_run and ends with the call. It starts no thread (but
  * for the blocking pool, at the first call that needs it), installs no signal handler, and shares
- * nothing with other loops. In the child of a fork from within a loop nothing of coil may be
- * called: exec or _exit. */
+ * nothing with other loops.
+ *
+ * The child of a fork(3) has no loop, wherever it was made. In one made by a task, calls that need
+ * a task abort with a line, as does returning from the task's function; cancelling does nothing. A
+ * coil_run anew works, on that task's stack. The parent notices nothing. coil hears of forks by a
+ * pthread_atfork handler, from the first coil_run on, so after clone(2), or _Fork(3), in a task
+ * nothing of coil may be called: exec or _exit. */
 
 /* How to run. Zeroed, it asks for the defaults; NULL does too. Copied, not kept. */
 struct coil_loop_options {
@@ -38,8 +43,9 @@ struct coil_loop_options {
     void *allocate_ctx;
 };
 
-/* Runs main_fn(arg) as the first task of a new loop in the calling thread, until it has returned.
- * Other tasks live in groups that it begins, so none outlives it.
+/* Runs main_fn(arg) as the first task, "main", of a new loop in the calling thread, until it has
+ * returned. Other tasks live in groups that it begins, so none outlives it. In C, options can be
+ * written in the call: coil_run(&(struct coil_loop_options){.backend = "epoll"}, main_fn, arg).
  * What main_fn returned (0 if that is -ECANCELED because a shutdown cancelled it), or:
  *
  *   -EBUSY   this thread is running a loop already
@@ -48,8 +54,8 @@ struct coil_loop_options {
  *
  * or, with a backend named, the code it failed with: -ENOSYS or -EPERM if the kernel refuses
  * io_uring, -EOPNOTSUPP if it was left out of the build. */
-#define coil_run(options, main_fn, arg)                                                            \
-    coil_run_at((options), (main_fn), (arg), #main_fn, COIL_HERE)
+#define coil_run(options, ...) /* (options, main_fn, arg) */                                       \
+    coil_run_at(options, __VA_ARGS__, "main", COIL_HERE)
 COIL_API COIL_MUST_CHECK int coil_run_at(const struct coil_loop_options *options,
                                          coil_task_fn *main_fn, void *arg, const char *name,
                                          const char *site);
@@ -97,8 +103,8 @@ struct coil_runtime_options {
  * failure on one shuts the others down.
  * 0, or the first loop's failure (a negative result, or why it could not start).
  * -EAGAIN: a thread could not be started; what had started was shut down. */
-#define coil_runtime_run(options, main_fn, arg)                                                    \
-    coil_runtime_run_at((options), (main_fn), (arg), #main_fn, COIL_HERE)
+#define coil_runtime_run(options, ...) /* (options, main_fn, arg) */                               \
+    coil_runtime_run_at(options, __VA_ARGS__, "main", COIL_HERE)
 COIL_API COIL_MUST_CHECK int coil_runtime_run_at(const struct coil_runtime_options *options,
                                                  coil_task_fn *main_fn, void *arg, const char *name,
                                                  const char *site);

@@ -18,8 +18,10 @@ extern "C" {
  *      link_waiter(&w);
  *      r = coil_park(leave, &w, "my event");   // 0 from coil_unpark(w.task, 0), or -ECANCELED
  *
- * If the task is cancelled while it is parked, the abort function is called, at most once per park.
- * It runs in whatever context cancelled, and must not wait. */
+ * If the task is cancelled while it is parked, the abort function is called, at most once per park,
+ * in the middle of whatever cancelled: another task, a timer, this task itself. It runs as no task
+ * (coil_task_self is NULL): it may unpark, cancel and spawn; a call that can wait, or that begins
+ * or ends a scope, aborts with a line. */
 struct coil_task;
 
 enum coil_abort {
