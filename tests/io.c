@@ -349,6 +349,19 @@ COIL_TEST(io, a_reset_amid_a_receive_that_wants_all_is_not_taken_for_the_end)
     CHECK_EQ(coil_close(ends[0]), 0);
 }
 
+/* Is a buffer of 6 bytes filled as far as it goes, though only 3 of them are there? */
+static bool buffers_may_end_early(char *buf)
+{
+    int ends[2];
+    ssize_t r;
+
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    CHECK_EQ(write(ends[1], "abc", 3), 3);
+    r = recv(ends[0], buf, 6, 0);
+    wire_close(ends);
+    return r == 3;
+}
+
 /* The system would say it of the call that had it, and not of the next. */
 COIL_TEST(io, a_buffer_that_ends_amid_a_receive_that_wants_all_is_not_the_next_ones_fault)
 {
@@ -357,6 +370,8 @@ COIL_TEST(io, a_buffer_that_ends_amid_a_receive_that_wants_all_is_not_the_next_o
 
     CHECK(two != MAP_FAILED);
     CHECK_EQ(munmap(two + page, page), 0);
+    if (!buffers_may_end_early(two + page - 3))
+        SKIP("no part of a buffer that ends early is filled here (qemu-user)");
     for (enum wire wire = WIRE_UNIX; wire < WIRE_COUNT; wire++) {
         struct all_of a = {.result = 0};
         struct coil_group g;

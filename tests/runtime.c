@@ -501,12 +501,14 @@ static int spawn_with_literals(void *arg)
 {
     struct coil_handle h;
     struct coil_group g;
+    int rc;
 
     atomic_fetch_add(*(atomic_uint **)arg, coil_loop_count());
     coil_group_begin(&g);
-    CHECK_EQ(coil_group_spawn_with(&g, has_this_name, (struct coil_handle *[]){&h, NULL},
-                                   &(struct coil_spawn_options){.name = "literal", .handle = &h}),
-             0);
+    /* Not within CHECK_EQ, which is a block: the argument must live until the task has run. */
+    rc = coil_group_spawn_with(&g, has_this_name, (struct coil_handle *[]){&h, NULL},
+                               &(struct coil_spawn_options){.name = "literal", .handle = &h});
+    CHECK_EQ(rc, 0);
     CHECK_EQ(coil_group_end(&g, 0), 0);
     CHECK_EQ(coil_task_result(&h), 5);
     return 0;
@@ -808,7 +810,7 @@ static void post_the_cancel(struct slow_sender *s)
 
 COIL_TEST(runtime, s2_14_the_end_of_a_scope_sleeps_until_a_cancel_on_its_way_has_arrived)
 {
-    struct coil_scope s;
+    struct coil_scope s = {{0}};
     struct coil_cancellation why;
     struct slow_sender sender = {.go_on = post_the_cancel, .scope = scope_of(&s)};
 
@@ -832,7 +834,7 @@ static void write_down_why(struct slow_sender *s)
 
 COIL_TEST(runtime, s2_7_the_begin_of_a_scope_sleeps_until_a_cancel_before_it_is_written_down)
 {
-    struct coil_scope s;
+    struct coil_scope s = {{0}};
     struct coil_cancellation why;
     struct slow_sender sender = {.go_on = write_down_why, .scope = scope_of(&s)};
 
