@@ -32,6 +32,9 @@ BENCHES = {
     "cancel_join_one": {"limit_ns": 200},
     "timeout_scope": {"limit_ns": 40, "peer": True},
     "timeout_scope_soonest": {"limit_ns": 40},
+    "channel_round_trip": {"limit_ns": 60, "peer": True},
+    "channel_round_trip_buffered": {"limit_ns": 60},
+    "channel_send_receive": {},
     "receive_cancel": {
         "references": {"coil-io_uring": ("raw_uring", 1.3), "coil-epoll": ("raw_recv", None)},
     },

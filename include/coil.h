@@ -14,6 +14,7 @@
 #include "coil/group.h"
 #include "coil/io.h"
 #include "coil/file.h"
+#include "coil/channel.h"
 #include "coil/loop.h"
 
 #endif

@@ -52,5 +52,25 @@ async def timeout_scope(count):
             pass
 
 
+async def return_balls(there, back):
+    async for ball in there:
+        await back.send(ball + 1)
+
+
+async def channel_round_trip(count):
+    there_send, there_receive = anyio.create_memory_object_stream(0)
+    back_send, back_receive = anyio.create_memory_object_stream(0)
+    ball = 0
+    with there_receive, back_send, back_receive:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(return_balls, there_receive, back_send)
+            for _ in range(count):
+                await there_send.send(ball)
+                ball = await back_receive.receive()
+            there_send.close()
+    assert ball == count
+
+
 if __name__ == "__main__":
-    anyio.run(micro.measure, spawn_join, yield_between_two, cancel_join, timeout_scope)
+    anyio.run(micro.measure, spawn_join, yield_between_two, cancel_join, timeout_scope,
+             channel_round_trip)

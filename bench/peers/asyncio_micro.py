@@ -46,12 +46,30 @@ async def timeout_scope(count):
             pass
 
 
+async def return_balls(there, back):
+    while (ball := await there.get()) is not None:
+        await back.put(ball + 1)
+
+
+async def channel_round_trip(count):
+    there, back = asyncio.Queue(1), asyncio.Queue(1)
+    ball = 0
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(return_balls(there, back))
+        for _ in range(count):
+            await there.put(ball)
+            ball = await back.get()
+        await there.put(None)
+    assert ball == count
+
+
 def main():
     run = asyncio.run
     if "--uvloop" in sys.argv[1:]:
         import uvloop
         run = uvloop.run
-    run(micro.measure(spawn_join, yield_between_two, cancel_join, timeout_scope))
+    run(micro.measure(spawn_join, yield_between_two, cancel_join, timeout_scope,
+                      channel_round_trip))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import json
 import time
 
 PASS_COUNT = 5
-COUNTS = {"spawn_join": 5_000, "yield": 20_000, "cancel_join": 1_000, "timeout_scope": 20_000}
+COUNTS = {"spawn_join": 5_000, "yield": 20_000, "cancel_join": 1_000, "timeout_scope": 20_000,
+          "channel_round_trip": 5_000}
 
 
 class Clock:
@@ -42,10 +43,11 @@ async def best_of_timed(bench, count):
     return best_ns
 
 
-async def measure(spawn_join, yield_between_two, cancel_join, timeout_scope):
+async def measure(spawn_join, yield_between_two, cancel_join, timeout_scope, channel_round_trip):
     print(json.dumps({
         "spawn_join": await best_of(spawn_join, COUNTS["spawn_join"]),
         "yield": await best_of(yield_between_two, COUNTS["yield"]),
         "cancel_join": await best_of_timed(cancel_join, COUNTS["cancel_join"]),
         "timeout_scope": await best_of(timeout_scope, COUNTS["timeout_scope"]),
+        "channel_round_trip": await best_of(channel_round_trip, COUNTS["channel_round_trip"]),
     }))

@@ -51,6 +51,26 @@ async def timeout_scope(count):
             pass
 
 
+async def return_balls(there, back):
+    async for ball in there:
+        await back.send(ball + 1)
+
+
+async def channel_round_trip(count):
+    there_send, there_receive = trio.open_memory_channel(0)
+    back_send, back_receive = trio.open_memory_channel(0)
+    ball = 0
+    with there_receive, back_send, back_receive:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(return_balls, there_receive, back_send)
+            for _ in range(count):
+                await there_send.send(ball)
+                ball = await back_receive.receive()
+            there_send.close()
+    assert ball == count
+
+
 if __name__ == "__main__":
     import trio.testing
-    trio.run(micro.measure, spawn_join, yield_between_two, cancel_join, timeout_scope)
+    trio.run(micro.measure, spawn_join, yield_between_two, cancel_join, timeout_scope,
+             channel_round_trip)

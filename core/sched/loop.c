@@ -163,6 +163,14 @@ static void *from_malloc(void *ctx, void *ptr, size_t size)
     return realloc(ptr, size);
 }
 
+struct memory coil__memory_here(void)
+{
+    const struct loop *loop = coil__here.loop;
+
+    return loop ? (struct memory){loop->allocate, loop->allocate_ctx}
+                : (struct memory){from_malloc, NULL};
+}
+
 static int check(const struct coil_loop_options *o)
 {
     if (o->stack_size && !coil__stack_class(o->stack_size))

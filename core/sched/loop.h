@@ -96,6 +96,20 @@ static inline void *loop_allocate(struct loop *loop, void *ptr, size_t size)
     return loop->allocate(loop->allocate_ctx, ptr, size);
 }
 
+/* Where a thing has its memory from that may be older than a loop, or outlive it. */
+struct memory {
+    void *(*allocate)(void *ctx, void *ptr, size_t size);
+    void *ctx;
+};
+
+/* This thread's loop's; malloc's where there is none. */
+struct memory coil__memory_here(void);
+
+static inline void *memory_allocate(const struct memory *m, void *ptr, size_t size)
+{
+    return m->allocate(m->ctx, ptr, size);
+}
+
 /* coil_now plus a duration; COIL_FOREVER if that is beyond the end of time. */
 int64_t coil__deadline_after(int64_t duration_ns);
 

@@ -15,7 +15,10 @@
 
 /* A deadline that never comes, and a limit that is none. Times are nanoseconds of
  * CLOCK_MONOTONIC. */
-#define COIL_FOREVER     INT64_MAX
+#define COIL_FOREVER INT64_MAX
+
+/* A capacity that is never reached. */
+#define COIL_UNLIMITED   INT64_MAX
 
 #define COIL_MICROSECOND INT64_C(1000)
 #define COIL_MILLISECOND INT64_C(1000000)
