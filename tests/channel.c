@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "parker.h"
+#include "supply.h"
 
 #define SPAWN(g, fn, arg) CHECK_EQ(coil_group_spawn(g, fn, arg), 0)
 
@@ -1115,64 +1116,28 @@ Test(channel, s5_a_channel_is_usable_before_a_loop_and_after)
 
 /* --- Memory ---------------------------------------------------------------------------------- */
 
-/* A supply that counts, and fails once it is empty. */
-struct supply {
-    int left;
-    int held;
-};
-
-static void *supply(void *ctx, void *ptr, size_t size)
-{
-    struct supply *s = ctx;
-    void *p;
-
-    if (!size) {
-        s->held -= ptr != NULL;
-        free(ptr);
-        return NULL;
-    }
-    if (!s->left)
-        return NULL;
-    s->left--;
-    p = realloc(ptr, size);
-    s->held += p && !ptr;
-    return p;
-}
-
-static struct supply store;
-
-static void with_store(void (*body)(void))
-{
-    struct coil_loop_options options = harness_options();
-
-    store = (struct supply){.left = INT32_MAX};
-    options.allocate = supply;
-    options.allocate_ctx = &store;
-    harness_run(&options, body);
-    CHECK_EQ(store.held, 0);
-}
-
 static void open_without_memory(void)
 {
     struct coil_channel_options options = {.item_size = 8, .capacity = 4};
-    int held = store.held;
+    int held = supply.held;
     struct line l;
 
     memset(&l, 0, sizeof(l));
-    store.left = 0;
+    supply.left = 0;
     CHECK_EQ(coil_channel_open(&l.tx, &l.rx, &options), -ENOMEM);
     CHECK_EQ(send_now(&l.tx, 1), -EBADF);
-    CHECK_EQ(store.held, held);
-    store.left = INT32_MAX;
+    CHECK_EQ(supply.held, held);
+    supply.left = INT32_MAX;
     CHECK_EQ(coil_channel_open(&l.tx, &l.rx, &options), 0);
-    CHECK_EQ(store.held, held + 1);
+    CHECK_EQ(supply.held, held + 1);
     line_close(&l);
-    CHECK_EQ(store.held, held);
+    CHECK_EQ(supply.held, held);
 }
 
 Test(channel, without_memory_there_is_no_channel_and_no_leak)
 {
-    with_store(open_without_memory);
+    supply_run(open_without_memory);
+    CHECK_EQ(supply.held, 0);
 }
 
 /* Sends until memory fails, and then some, with so many allocations granted. */
@@ -1185,14 +1150,14 @@ static void fill_with(int grants)
 
     CHECK_EQ(send_now(&l.tx, in++), 0);
     CHECK_EQ(receive_now(&l.rx), out++); /* the oldest is not in the first slot */
-    store.left = grants;
+    supply.left = grants;
     while (send_now(&l.tx, in) == 0)
         in++;
     CHECK_EQ(coil_channel_send(&l.tx, &item), -ENOMEM);
     CHECK_EQ(stats_of(&l.tx).used, in - out);
     CHECK_EQ(receive_now(&l.rx), out++);
     CHECK_EQ(send_now(&l.tx, in++), 0); /* there is room again */
-    store.left = INT32_MAX;
+    supply.left = INT32_MAX;
     CHECK_EQ(send_now(&l.tx, in++), 0);
     while (out < in)
         CHECK_EQ(receive_now(&l.rx), out++);
@@ -1207,32 +1172,34 @@ static void fill_with_each(void)
 
 Test(channel, an_unlimited_channel_that_cannot_grow_loses_nothing)
 {
-    with_store(fill_with_each);
+    supply_run(fill_with_each);
+    CHECK_EQ(supply.held, 0);
 }
 
 static void burst(void)
 {
     struct coil_channel_options options = {.item_size = 1024, .capacity = COIL_UNLIMITED};
     char item[1024] = {0};
-    int held = store.held;
+    int held = supply.held;
     struct line l;
 
     CHECK_EQ(coil_channel_open(&l.tx, &l.rx, &options), 0);
     for (int i = 0; i < 1000; i++)
         CHECK_EQ(coil_channel_send_nowait(&l.tx, item), 0);
-    CHECK_EQ(store.held, held + 2);
+    CHECK_EQ(supply.held, held + 2);
     for (int i = 0; i < 1000; i++)
         CHECK_EQ(coil_channel_receive_nowait(&l.rx, item), 1);
-    CHECK_EQ(store.held, held + 1);
+    CHECK_EQ(supply.held, held + 1);
     CHECK_EQ(coil_channel_send_nowait(&l.tx, item), 0);
     CHECK_EQ(coil_channel_receive_nowait(&l.rx, item), 1);
     line_close(&l);
-    CHECK_EQ(store.held, held);
+    CHECK_EQ(supply.held, held);
 }
 
 Test(channel, what_a_burst_has_needed_is_given_back_when_it_is_over)
 {
-    with_store(burst);
+    supply_run(burst);
+    CHECK_EQ(supply.held, 0);
 }
 
 static struct line left_behind;
@@ -1245,14 +1212,9 @@ static void leave_one_behind(void)
 
 Test(channel, a_channel_that_outlives_its_loop_gives_its_memory_back_to_where_it_came_from)
 {
-    struct coil_loop_options options = harness_options();
-
-    store = (struct supply){.left = INT32_MAX};
-    options.allocate = supply;
-    options.allocate_ctx = &store;
-    harness_run(&options, leave_one_behind);
-    CHECK_EQ(store.held, 2);
+    supply_run(leave_one_behind);
+    CHECK_EQ(supply.held, 2);
     CHECK_EQ(receive_now(&left_behind.rx), 1);
     line_close(&left_behind);
-    CHECK_EQ(store.held, 0);
+    CHECK_EQ(supply.held, 0);
 }

@@ -109,6 +109,122 @@ struct coil_channel_stats {
 COIL_API int coil_sender_stats(const struct coil_sender *s, struct coil_channel_stats *ret);
 COIL_API int coil_receiver_stats(const struct coil_receiver *r, struct coil_channel_stats *ret);
 
+/* --- Broadcast ----------------------------------------------------------------------------------
+ *
+ * One sends, each of many receives everything. The sender never waits: a receiver says how many
+ * items it may lag behind, and one that lags more loses the oldest, and is told how many.
+ *
+ *      rc = coil_broadcast_subscribe(&prices, &rx, 100);
+ *      ...
+ *      for (;;) {
+ *          rc = coil_broadcast_receive(&rx, &price);
+ *          if (rc == -EOVERFLOW)
+ *              note_gap(coil_broadcast_missed(&rx));           // and goes on after it
+ *          else if (rc <= 0)
+ *              break;
+ *          ...
+ *
+ * The handles are memory of the caller's, closed when zeroed. The sender's may be moved; a
+ * receiver's stays where it is until it is closed. Memory, loops and threads as with channels.
+ * (tokio: broadcast) */
+struct coil_broadcast {
+    uint64_t opaque_[2];
+};
+struct coil_broadcast_receiver {
+    uint64_t opaque_[12];
+};
+
+/* The longest lag. */
+#define COIL_LAG_MAX (1 << 24)
+
+/* Makes a broadcast that nobody hears yet.
+ * 0.  -EINVAL: item_size is not 1 to COIL_ITEM_SIZE_MAX.  -ENOMEM. */
+COIL_API COIL_MUST_CHECK int coil_broadcast_open(struct coil_broadcast *b, size_t item_size);
+
+/* Has r receive all that is sent from now on. Room for lag_limit items is made now, and shared by
+ * all receivers.
+ * 0.  -EBADF: b is closed.  -EINVAL: lag_limit is not 1 to COIL_LAG_MAX.  -ENOMEM. */
+COIL_API COIL_MUST_CHECK int coil_broadcast_subscribe(struct coil_broadcast *b,
+                                                      struct coil_broadcast_receiver *r,
+                                                      int64_t lag_limit);
+
+/* Sends a copy of item to each receiver. Never waits, needs no memory, is no checkpoint.
+ * 0.  -EBADF: b is closed.  -EINVAL: item is NULL. */
+COIL_API COIL_MUST_CHECK int coil_broadcast_send(struct coil_broadcast *b, const void *item);
+
+/* Waits for the next item and copies it. A checkpoint.
+ * 1.  0: b is closed, and all has been received.  -EOVERFLOW: so many items were lost as
+ * coil_broadcast_missed says; the next call goes on with the oldest that is left.
+ * -ECANCELED: asked to stop; nothing was taken.  -EBADF: r is closed, perhaps since we wait.
+ * -EINVAL: item is NULL. _nowait: -EAGAIN, and no checkpoint. */
+COIL_API COIL_MUST_CHECK int coil_broadcast_receive(struct coil_broadcast_receiver *r, void *item);
+COIL_API COIL_MUST_CHECK int coil_broadcast_receive_nowait(struct coil_broadcast_receiver *r,
+                                                           void *item);
+
+/* How many items the last -EOVERFLOW was about. */
+COIL_API uint64_t coil_broadcast_missed(const struct coil_broadcast_receiver *r);
+
+/* Close the sender, a receiver; again, it does nothing. Tasks that wait on a receiver get 0, or
+ * -EBADF if it is the receiver that is closed. Not a checkpoint. */
+COIL_API void coil_broadcast_close(struct coil_broadcast *b);
+COIL_API void coil_broadcast_receiver_close(struct coil_broadcast_receiver *r);
+
+struct coil_broadcast_stats {
+    uint64_t sent;    /* items, ever */
+    size_t receivers; /* handles open */
+    size_t waiting;   /* tasks */
+};
+struct coil_broadcast_receiver_stats {
+    int64_t lag; /* items not received yet, no more than: */
+    int64_t lag_limit;
+    uint64_t missed; /* items, ever, as far as it has been told */
+    size_t waiting;  /* tasks */
+};
+
+/* 0.  -EBADF: the handle is closed. */
+COIL_API int coil_broadcast_stats(const struct coil_broadcast *b, struct coil_broadcast_stats *ret);
+COIL_API int coil_broadcast_receiver_stats(const struct coil_broadcast_receiver *r,
+                                           struct coil_broadcast_receiver_stats *ret);
+
+/* --- Latest value -------------------------------------------------------------------------------
+ *
+ * One sets a value, each of many receives the newest: what it did not come to see in between is
+ * gone, and nobody says so. The last value is seen by all, also after the end. For a configuration,
+ * a state, a count. The handles are as with broadcast. (tokio: watch; trio #987, #1744) */
+struct coil_latest {
+    uint64_t opaque_[2];
+};
+struct coil_latest_receiver {
+    uint64_t opaque_[12];
+};
+
+/* Makes one that has no value yet. Results as of coil_broadcast_open. */
+COIL_API COIL_MUST_CHECK int coil_latest_open(struct coil_latest *l, size_t item_size);
+
+/* Has r receive the value there is, and each newer one.
+ * 0.  -EBADF: l is closed. */
+COIL_API COIL_MUST_CHECK int coil_latest_subscribe(struct coil_latest *l,
+                                                   struct coil_latest_receiver *r);
+
+/* Replaces the value by a copy of item. Never waits, is no checkpoint.
+ * 0.  -EBADF: l is closed.  -EINVAL: item is NULL. */
+COIL_API COIL_MUST_CHECK int coil_latest_send(struct coil_latest *l, const void *item);
+
+/* Waits for a value that r has not received yet, and copies it; one that waits gets the value that
+ * ends the wait. A checkpoint.
+ * 1.  0: l is closed, and its last value has been received.  -ECANCELED: asked to stop; the value
+ * is still new.  -EBADF: r is closed, perhaps since we wait.  -EINVAL: item is NULL.
+ * _nowait: -EAGAIN, and no checkpoint. */
+COIL_API COIL_MUST_CHECK int coil_latest_receive(struct coil_latest_receiver *r, void *item);
+COIL_API COIL_MUST_CHECK int coil_latest_receive_nowait(struct coil_latest_receiver *r, void *item);
+
+/* Close the sender, a receiver: as with broadcast. */
+COIL_API void coil_latest_close(struct coil_latest *l);
+COIL_API void coil_latest_receiver_close(struct coil_latest_receiver *r);
+
+/* 0.  -EBADF: l is closed. */
+COIL_API int coil_latest_stats(const struct coil_latest *l, struct coil_broadcast_stats *ret);
+
 #ifdef __cplusplus
 }
 #endif

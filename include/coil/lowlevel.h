@@ -45,9 +45,9 @@ COIL_API void coil_unpark(struct coil_task *t, int result);
 
 /* --- Parking lots -------------------------------------------------------------------------------
  *
- * A queue of parked tasks, first come, first served: what all primitives of coil are made of. (trio:
- * ParkingLot) It is zeroed memory, usable before a loop exists, by the tasks of one loop, and must
- * not go away with tasks in it. A task that is cancelled leaves it at once. */
+ * A queue of parked tasks, first come, first served: what all primitives of coil are made of.
+ * (trio: ParkingLot) It is zeroed memory, usable before a loop exists, by the tasks of one loop,
+ * and must not go away with tasks in it. A task that is cancelled leaves it at once. */
 struct coil_lot {
     uint64_t opaque_[4];
 };
