@@ -35,6 +35,9 @@ BENCHES = {
     "channel_round_trip": {"limit_ns": 60, "peer": True},
     "channel_round_trip_buffered": {"limit_ns": 60},
     "channel_send_receive": {},
+    "select_of_8_ready": {"limit_ns": 80},
+    "select_last_of_8": {},
+    "select_round_trip": {},
     "receive_cancel": {
         "references": {"coil-io_uring": ("raw_uring", 1.3), "coil-epoll": ("raw_recv", None)},
     },

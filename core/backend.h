@@ -80,6 +80,7 @@ struct op {
     socklen_t *addrlen;
     ssize_t (*call)(struct op *op);
     ssize_t result;
+    void (*done)(struct op *op);   /* instead of waking the task, if not NULL */
     struct coil_task *task;        /* who waits */
     struct descriptor *descriptor; /* NULL for a call without one */
     struct op *next_on_descriptor;

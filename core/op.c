@@ -22,7 +22,10 @@ void coil__op_complete(struct op *op, ssize_t result)
     loop->operations--;
     if (op->asked && result != -ECANCELED)
         loop->late_results++;
-    unpark(op->task, 0);
+    if (unlikely(op->done != NULL))
+        op->done(op);
+    else
+        unpark(op->task, 0);
 }
 
 /* An operation that is only a wait, for what no readiness tells of: longer each time. */
@@ -70,17 +73,21 @@ static bool ask(struct loop *loop, struct op *op)
     return loop->ops->cancel(loop->backend, op);
 }
 
-static enum coil_abort hurry(void *ctx)
+bool coil__op_stop(struct op *op)
 {
-    struct op *op = ctx;
     struct loop *loop = op->task->loop;
 
     if (!ask(loop, op))
-        return COIL_ABORT_LATER;
+        return false;
     op->state = OP_DONE;
     op->result = -ECANCELED;
     loop->operations--;
-    return COIL_ABORT_DONE;
+    return true;
+}
+
+static enum coil_abort hurry(void *op)
+{
+    return coil__op_stop(op) ? COIL_ABORT_DONE : COIL_ABORT_LATER;
 }
 
 static const char *const kind_names[] = {
@@ -108,13 +115,8 @@ static int submit(struct loop *loop, struct op *op)
     return loop->ops->submit(loop->backend, op);
 }
 
-/* Hands op over and parks until it is done.
- *
- * Cancellation does not cut this short. The kernel may be writing into a buffer on this very stack,
- * so we ask the backend to hurry and still wait for the op itself. Its result is the truth: a read
- * that won the race keeps its bytes, and the caller meets the cancellation at its next
- * checkpoint. */
-static ssize_t submit_and_wait(struct coil_task *self, struct op *op)
+/* Hands op over. 0, or why nobody took it. */
+static int begin(struct coil_task *self, struct op *op)
 {
     struct loop *loop = self->loop;
     int r;
@@ -128,8 +130,22 @@ static ssize_t submit_and_wait(struct coil_task *self, struct op *op)
     if (r < 0) {
         loop->operations--;
         op->state = OP_DONE;
-        return r;
     }
+    return r;
+}
+
+/* Hands op over and parks until it is done.
+ *
+ * Cancellation does not cut this short. The kernel may be writing into a buffer on this very stack,
+ * so we ask the backend to hurry and still wait for the op itself. Its result is the truth: a read
+ * that won the race keeps its bytes, and the caller meets the cancellation at its next
+ * checkpoint. */
+static ssize_t submit_and_wait(struct coil_task *self, struct op *op)
+{
+    int r = begin(self, op);
+
+    if (r < 0)
+        return r;
     (void)park(self, op->shielded ? NULL : hurry, op, kind_names[op->kind]);
     assert(op->state == OP_DONE);
 
@@ -316,16 +332,19 @@ static int may_use(struct coil_task *self, int fd, struct descriptor **ret)
     return descriptor_get(self->loop, fd, ret);
 }
 
+static int take_side_of(struct descriptor *d, const struct op *op)
+{
+    if (unlikely(d->busy & side_of(op)))
+        return -EBUSY;
+    d->busy |= side_of(op);
+    return 0;
+}
+
 static int take_side(struct coil_task *self, const struct op *op, struct descriptor **ret)
 {
     int r = may_use(self, op->fd, ret);
 
-    if (unlikely(r < 0))
-        return r;
-    if (unlikely((*ret)->busy & side_of(op)))
-        return -EBUSY;
-    (*ret)->busy |= side_of(op);
-    return 0;
+    return likely(r >= 0) ? take_side_of(*ret, op) : r;
 }
 
 static void give_side_back(const struct op *op, struct descriptor *d)
@@ -448,6 +467,49 @@ ssize_t coil__op_run_all(struct op *op, int fd, bool writes, size_t *ret_done)
     }
     task_charge(self);
     return r;
+}
+
+/* --- For select: one of several things that the task waits for ------------------------------- */
+
+int coil__op_look(struct op *op)
+{
+    struct coil_task *self = self_or_die();
+    struct descriptor *d;
+    int r = descriptor_get(self->loop, op->fd, &d);
+
+    if (r < 0)
+        return r;
+    if (d->busy & side_of(op))
+        return -EBUSY;
+    op->descriptor = d;
+    return !op->writes && d->late_error ? 0 : (int)coil__op_perform(op);
+}
+
+int coil__op_begin(struct coil_task *self, struct op *op)
+{
+    struct descriptor *d;
+    int r = descriptor_get(self->loop, op->fd, &d);
+
+    if (r >= 0)
+        r = take_side_of(d, op);
+    if (r < 0)
+        return r;
+    link_to(op, d);
+    r = begin(self, op);
+    if (r < 0)
+        (void)coil__op_end(op);
+    return r;
+}
+
+int coil__op_end(struct op *op)
+{
+    assert(op->state == OP_DONE);
+
+    give_side_back(op, op->descriptor);
+    unlink_from(op, op->descriptor);
+    if (op->result != -ECANCELED)
+        return op->result < 0 ? (int)op->result : 0;
+    return op->closed ? -EBADF : -EIO;
 }
 
 /* Keeps fd from being closed until released: hold is on its list, though nothing goes on. */

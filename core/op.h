@@ -25,6 +25,21 @@ ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd);
  * thread. */
 ssize_t coil__op_run_shielded(struct op *op);
 
+/* One that only looks whether fd could be read, or written. */
+struct op coil__op_poll(int fd, bool writes);
+
+/* For who waits for several things at once, and says so in op->done: it is called, inside wait, in
+ * the place of waking the task. op is from coil__op_poll.
+ *
+ * look: 0 if it is ready, -EAGAIN if not; -EBADF, -EBUSY, -ENOMEM.
+ * begin: 0, and op->done will be called; or -EBADF, -EBUSY, -ENOMEM, and it is over.
+ * stop: asks a pending op to hurry. True: it is over, and done will not be called.
+ * end: once it is over, lets go of the descriptor. 0, or what became of it. */
+int coil__op_look(struct op *op);
+int coil__op_begin(struct coil_task *self, struct op *op);
+bool coil__op_stop(struct op *op);
+int coil__op_end(struct op *op);
+
 /* Asks every operation on d to hurry, and waits, shielded, until there is none. */
 void coil__op_drain(struct loop *loop, struct descriptor *d);
 

@@ -15,6 +15,7 @@
 #include "coil/io.h"
 #include "coil/file.h"
 #include "coil/channel.h"
+#include "coil/select.h"
 #include "coil/loop.h"
 
 #endif

@@ -1,56 +1,11 @@
 /* channel.c - semantics.md 5.6: channels. */
 #include <stdlib.h>
 
+#include "line.h"
 #include "parker.h"
 #include "supply.h"
 
 #define SPAWN(g, fn, arg) CHECK_EQ(coil_group_spawn(g, fn, arg), 0)
-
-/* A channel of ints with one handle on each side. */
-struct line {
-    struct coil_sender tx;
-    struct coil_receiver rx;
-};
-
-static void note_disposed(void *ctx, void *item);
-
-static struct line line_of(int64_t capacity)
-{
-    struct coil_channel_options options = {.item_size = sizeof(int), .capacity = capacity};
-    struct line l;
-
-    CHECK_EQ(coil_channel_open(&l.tx, &l.rx, &options), 0);
-    return l;
-}
-
-static void line_close(struct line *l)
-{
-    coil_sender_close(&l->tx);
-    coil_receiver_close(&l->rx);
-}
-
-static int send_now(struct coil_sender *tx, int item)
-{
-    return coil_channel_send_nowait(tx, &item);
-}
-
-/* The next item; what became of it if there is none. */
-static int receive_now(struct coil_receiver *rx)
-{
-    int item = -1;
-    int r = coil_channel_receive_nowait(rx, &item);
-
-    CHECK_EQ(item == -1, r != 1);
-    return r == 1 ? item : r;
-}
-
-static struct coil_channel_stats stats_of(const struct coil_sender *tx)
-{
-    struct coil_channel_stats stats;
-
-    CHECK_EQ(coil_sender_stats(tx, &stats), 0);
-    return stats;
-}
 
 /* One send or receive in a task of its own. */
 struct user {
@@ -89,11 +44,11 @@ static void spawn_senders(struct coil_group *g, struct user *users, int count,
 {
     for (int i = 0; i < count; i++) {
         struct coil_spawn_options options = {.handle = &users[i].handle};
-        size_t before = stats_of(tx).waiting_senders;
+        size_t before = line_stats(tx).waiting_senders;
 
         users[i].tx = tx;
         CHECK_EQ(coil_group_spawn_with(g, send_it, &users[i], &options), 0);
-        while (stats_of(tx).waiting_senders == before)
+        while (line_stats(tx).waiting_senders == before)
             coil_yield_shielded();
     }
 }
@@ -103,12 +58,12 @@ static void spawn_receivers(struct coil_group *g, struct user *users, int count,
 {
     for (int i = 0; i < count; i++) {
         struct coil_spawn_options options = {.handle = &users[i].handle};
-        size_t before = stats_of(&l->tx).waiting_receivers;
+        size_t before = line_stats(&l->tx).waiting_receivers;
 
         users[i].rx = rx;
         users[i].item = -1;
         CHECK_EQ(coil_group_spawn_with(g, receive_it, &users[i], &options), 0);
-        while (stats_of(&l->tx).waiting_receivers == before)
+        while (line_stats(&l->tx).waiting_receivers == before)
             coil_yield_shielded();
     }
 }
@@ -244,11 +199,11 @@ COIL_TEST(channel, s5_6_without_capacity_a_sender_meets_its_receiver)
     coil_group_begin(&g);
     spawn_senders(&g, &sender, 1, &l.tx);
     CHECK_EQ(sender.over, false);
-    CHECK_EQ(stats_of(&l.tx).used, 0);
+    CHECK_EQ(line_stats(&l.tx).used, 0);
     CHECK_EQ(receive_now(&l.rx), 5);
     CHECK_EQ(coil_group_end(&g, 0), 0);
     CHECK_EQ(sender.result, 0);
-    CHECK_EQ(stats_of(&l.tx).peak, 0);
+    CHECK_EQ(line_stats(&l.tx).peak, 0);
     line_close(&l);
 }
 
@@ -437,7 +392,7 @@ COIL_TEST(channel, s5_6_closing_the_last_receiver_disposes_of_what_is_buffered)
         CHECK_EQ(bin.count, 3);
         for (int i = 0; i < 3; i++)
             CHECK_EQ(bin.items[i], i + 2);
-        CHECK_EQ(stats_of(&l.tx).used, 0);
+        CHECK_EQ(line_stats(&l.tx).used, 0);
         CHECK_EQ(send_now(&l.tx, 9), -EPIPE); /* a failed send leaves the item with the caller */
         coil_sender_close(&l.tx);
         CHECK_EQ(bin.count, 3);
@@ -476,7 +431,7 @@ static void dispose_and_meddle(void *ctx, void *item)
         CHECK_EQ(send_now(&c->l.tx, 1), -EBADF);
     } else {
         CHECK_EQ(send_now(&c->l.tx, 1), -EPIPE);
-        CHECK_EQ(stats_of(&c->l.tx).receivers, 0);
+        CHECK_EQ(line_stats(&c->l.tx).receivers, 0);
     }
 }
 
@@ -568,8 +523,8 @@ COIL_TEST(channel, s5_6_closing_again_does_nothing)
     CHECK_EQ(coil_receiver_clone(&l.rx, &clone.rx), 0);
     for (int i = 0; i < 3; i++)
         line_close(&l);
-    CHECK_EQ(stats_of(&clone.tx).senders, 1);
-    CHECK_EQ(stats_of(&clone.tx).receivers, 1);
+    CHECK_EQ(line_stats(&clone.tx).senders, 1);
+    CHECK_EQ(line_stats(&clone.tx).receivers, 1);
     line_close(&clone);
 }
 
@@ -675,8 +630,8 @@ COIL_TEST(channel, d6_the_last_receiver_leaves_no_item_counted)
     CHECK_EQ(send_now(&l.tx, 1), 0);
     CHECK_EQ(send_now(&l.tx, 2), 0);
     coil_receiver_close(&l.rx);
-    CHECK_EQ(stats_of(&l.tx).used, 0);
-    CHECK_EQ(stats_of(&l.tx).peak, 2);
+    CHECK_EQ(line_stats(&l.tx).used, 0);
+    CHECK_EQ(line_stats(&l.tx).peak, 2);
     coil_sender_close(&l.tx);
 }
 
@@ -710,7 +665,7 @@ COIL_TEST(channel, s5_6_in_a_cancelled_task_nothing_is_sent_and_nothing_taken)
     CHECK_EQ(coil_channel_send(&l.tx, &item), -ECANCELED);
     CHECK_EQ(coil_channel_receive(&l.rx, &item), -ECANCELED);
     CHECK_EQ(item, 1);
-    CHECK_EQ(stats_of(&l.tx).used, 1);
+    CHECK_EQ(line_stats(&l.tx).used, 1);
     CHECK_EQ(receive_now(&l.rx), 0); /* nowait is no checkpoint */
     CHECK_EQ(send_now(&l.tx, 0), 0);
     CHECK_EQ(coil_scope_end(&s, -ECANCELED), 0);
@@ -726,7 +681,7 @@ COIL_TEST(channel, s5_6_a_waiting_receiver_that_is_cancelled_takes_nothing)
     coil_group_begin(&g);
     spawn_receivers(&g, &receiver, 1, &l, &l.rx);
     coil_task_cancel(&receiver.handle, NULL);
-    CHECK_EQ(stats_of(&l.tx).waiting_receivers, 0); /* it leaves at once */
+    CHECK_EQ(line_stats(&l.tx).waiting_receivers, 0); /* it leaves at once */
     CHECK_EQ(send_now(&l.tx, 1), -EAGAIN);
     CHECK_EQ(coil_group_end(&g, 0), 0);
     CHECK_EQ(receiver.result, -ECANCELED);
@@ -853,7 +808,7 @@ COIL_TEST(channel, anyio_143_receiving_releases_the_sender_that_waits)
     CHECK_EQ(receive_now(&l.rx), 1);
     CHECK_EQ(coil_group_end(&g, 0), 0); /* the second is buffered, and nobody need take it */
     CHECK_EQ(sender.result, 0);
-    CHECK_EQ(stats_of(&l.tx).used, 1);
+    CHECK_EQ(line_stats(&l.tx).used, 1);
     line_close(&l);
 }
 
@@ -963,7 +918,7 @@ COIL_TEST(channel, trio_661_a_closed_handle_does_not_reach_a_channel_opened_sinc
     line_close(&l);
     other = line_of(1); /* likely at the same address */
     CHECK_EQ(send_now(&l.tx, 1), -EBADF);
-    CHECK_EQ(stats_of(&other.tx).used, 0);
+    CHECK_EQ(line_stats(&other.tx).used, 0);
     line_close(&other);
 }
 
@@ -994,7 +949,7 @@ COIL_TEST(channel, s5_6_statistics_count_items_handles_and_who_waits)
     for (int i = 0; i < 4; i++)
         CHECK(receive_now(&l.rx) >= 0);
     CHECK_EQ(coil_group_end(&g, 0), 0);
-    stats = stats_of(&l.tx);
+    stats = line_stats(&l.tx);
     CHECK_EQ(stats.used, 0);
     CHECK_EQ(stats.peak, 2);
     CHECK_EQ(stats.receivers, 1);
@@ -1006,10 +961,10 @@ COIL_TEST(channel, s5_6_an_unlimited_channel_says_so)
 {
     struct line l = line_of(COIL_UNLIMITED);
 
-    CHECK_EQ(stats_of(&l.tx).capacity, COIL_UNLIMITED);
+    CHECK_EQ(line_stats(&l.tx).capacity, COIL_UNLIMITED);
     for (int i = 0; i < 1000; i++)
         CHECK_EQ(send_now(&l.tx, i), 0);
-    CHECK_EQ(stats_of(&l.tx).peak, 1000);
+    CHECK_EQ(line_stats(&l.tx).peak, 1000);
     line_close(&l);
 }
 
@@ -1050,7 +1005,7 @@ COIL_TEST(channel, no_item_is_einval_and_changes_nothing)
     CHECK_EQ(coil_channel_send_nowait(&l.tx, NULL), -EINVAL);
     CHECK_EQ(coil_channel_receive(&l.rx, NULL), -EINVAL);
     CHECK_EQ(coil_channel_receive_nowait(&l.rx, NULL), -EINVAL);
-    CHECK_EQ(stats_of(&l.tx).used, 1);
+    CHECK_EQ(line_stats(&l.tx).used, 1);
     line_close(&l);
 }
 
@@ -1060,8 +1015,8 @@ COIL_TEST(channel, a_clone_over_its_original_is_einval)
 
     CHECK_EQ(coil_sender_clone(&l.tx, &l.tx), -EINVAL);
     CHECK_EQ(coil_receiver_clone(&l.rx, &l.rx), -EINVAL);
-    CHECK_EQ(stats_of(&l.tx).senders, 1);
-    CHECK_EQ(stats_of(&l.tx).receivers, 1);
+    CHECK_EQ(line_stats(&l.tx).senders, 1);
+    CHECK_EQ(line_stats(&l.tx).receivers, 1);
     line_close(&l);
 }
 
@@ -1154,7 +1109,7 @@ static void fill_with(int grants)
     while (send_now(&l.tx, in) == 0)
         in++;
     CHECK_EQ(coil_channel_send(&l.tx, &item), -ENOMEM);
-    CHECK_EQ(stats_of(&l.tx).used, in - out);
+    CHECK_EQ(line_stats(&l.tx).used, in - out);
     CHECK_EQ(receive_now(&l.rx), out++);
     CHECK_EQ(send_now(&l.tx, in++), 0); /* there is room again */
     supply.left = INT32_MAX;

@@ -250,9 +250,20 @@ int coil_connect(int fd, const struct sockaddr *addr, socklen_t addrlen)
 
 /* --- Readiness ------------------------------------------------------------------------------- */
 
-static int wait_ready(int fd, int events, bool writes)
+struct op coil__op_poll(int fd, bool writes)
 {
-    struct op op = {.kind = OP_POLL, .flags = (uint32_t)events, .offset = -1};
+    return (struct op){
+        .kind = OP_POLL,
+        .writes = writes,
+        .flags = writes ? POLLOUT : POLLIN | POLLRDHUP,
+        .fd = fd,
+        .offset = -1,
+    };
+}
+
+static int wait_ready(int fd, bool writes)
+{
+    struct op op = coil__op_poll(fd, writes);
     ssize_t r = coil__op_run(&op, fd, writes);
 
     return r < 0 ? (int)r : 0;
@@ -260,10 +271,10 @@ static int wait_ready(int fd, int events, bool writes)
 
 int coil_wait_readable(int fd)
 {
-    return wait_ready(fd, POLLIN | POLLRDHUP, false);
+    return wait_ready(fd, false);
 }
 
 int coil_wait_writable(int fd)
 {
-    return wait_ready(fd, POLLOUT, true);
+    return wait_ready(fd, true);
 }

@@ -1,0 +1,286 @@
+/* select.c - waiting for the first of several things. */
+#include "../../include/coil/select.h"
+
+#include "../op.h"
+#include "broadcast.h"
+#include "channel.h"
+#include "lot.h"
+
+/* --- What can be waited for ------------------------------------------------------------------ */
+
+/* Adding a kind: its number and its macro in coil/select.h; here its two functions, and a line of
+ * the table. */
+struct kind {
+    /* Has c happen if it can without waiting: true, and *ret is what its call would return. */
+    bool (*try)(const struct coil_case *c, int *ret);
+    /* Where to wait for it; whoever wakes us there has it happen. NULL: a descriptor. */
+    struct lot *(*lot)(const struct coil_case *c);
+    bool takes_item;
+};
+
+static bool unless_again(int r, int *ret)
+{
+    *ret = r;
+    return r != -EAGAIN;
+}
+
+static bool try_receive(const struct coil_case *c, int *ret)
+{
+    return unless_again(channel_try_receive(receiver_of(c->on), c->item), ret);
+}
+
+static struct lot *lot_of_receivers(const struct coil_case *c)
+{
+    return &receiver_of(c->on)->channel->receivers;
+}
+
+static bool try_send(const struct coil_case *c, int *ret)
+{
+    return unless_again(channel_try_send(sender_of(c->on), c->item), ret);
+}
+
+static struct lot *lot_of_senders(const struct coil_case *c)
+{
+    return &sender_of(c->on)->channel->senders;
+}
+
+static bool try_broadcast(const struct coil_case *c, int *ret)
+{
+    return unless_again(coil__broadcast_try_receive(broadcast_receiver_of(c->on), c->item), ret);
+}
+
+static struct lot *lot_of_broadcast(const struct coil_case *c)
+{
+    return &broadcast_receiver_of(c->on)->lot;
+}
+
+static struct op op_of(const struct coil_case *c)
+{
+    return coil__op_poll(c->fd, c->kind == COIL_CASE_KIND_WRITABLE);
+}
+
+static bool try_descriptor(const struct coil_case *c, int *ret)
+{
+    struct op op = op_of(c);
+
+    return unless_again(coil__op_look(&op), ret);
+}
+
+static const struct kind kinds[] = {
+    [COIL_CASE_KIND_RECEIVE] = {try_receive, lot_of_receivers, true},
+    [COIL_CASE_KIND_SEND] = {try_send, lot_of_senders, true},
+    [COIL_CASE_KIND_BROADCAST] = {try_broadcast, lot_of_broadcast, true},
+    [COIL_CASE_KIND_LATEST] = {try_broadcast, lot_of_broadcast, true},
+    [COIL_CASE_KIND_READABLE] = {try_descriptor, NULL, false},
+    [COIL_CASE_KIND_WRITABLE] = {try_descriptor, NULL, false},
+};
+
+static const struct kind *kind_of(const struct coil_case *c)
+{
+    return &kinds[c->kind];
+}
+
+static bool is_descriptor(const struct coil_case *c)
+{
+    return !kind_of(c)->lot;
+}
+
+static bool is_right(const struct coil_case *c)
+{
+    if (c->kind < 1 || (size_t)c->kind >= count_of(kinds))
+        return false;
+    return is_descriptor(c) || (c->on && (c->item || !kind_of(c)->takes_item));
+}
+
+/* How many of the cases are descriptors, or -EINVAL. */
+static int check(const struct coil_case *cases, size_t count)
+{
+    int descriptors = 0;
+
+    if (!cases || !count || count > COIL_SELECT_MOST)
+        return -EINVAL;
+    for (size_t i = 0; i < count; i++) {
+        if (unlikely(!is_right(&cases[i])))
+            return -EINVAL;
+        descriptors += is_descriptor(&cases[i]);
+    }
+    return descriptors;
+}
+
+/* The index of the first that could happen, and did. -EAGAIN: none. */
+static int try_each(struct coil_case *cases, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        int result;
+
+        if (!kind_of(&cases[i])->try(&cases[i], &result))
+            continue;
+        cases[i].result = result;
+        return (int)i;
+    }
+    return -EAGAIN;
+}
+
+/* --- Waiting --------------------------------------------------------------------------------- */
+
+/* A descriptor among the cases. */
+struct look {
+    struct op op;
+    struct selection *selection;
+    size_t index; /* of its case */
+};
+
+/* One wait; on the stack of the task, like all it points to. */
+struct selection {
+    struct coil_task *task;
+    struct waiter *waiters; /* one for each case; that of a descriptor is in no lot */
+    size_t count;
+    struct look *looks; /* those that have begun */
+    size_t look_count;
+    size_t pending; /* looks that are not over */
+    bool draining;  /* something happened; now only for the looks to be over */
+};
+
+static enum coil_abort leave(void *ctx)
+{
+    struct selection *s = ctx;
+
+    for (size_t i = 0; i < s->count; i++)
+        coil__lot_remove(&s->waiters[i]);
+    return COIL_ABORT_DONE;
+}
+
+/* Instead of waking the task: it may have been woken by something else this very turn. */
+static void look_done(struct op *op)
+{
+    struct selection *s = container_of(op, struct look, op)->selection;
+
+    s->pending--;
+    if (s->task->state != TASK_PARKED || (s->draining && s->pending))
+        return;
+    if (!s->draining)
+        (void)leave(s);
+    unpark(s->task, 0);
+}
+
+static void stand_in_lots(struct selection *s, const struct coil_case *cases)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        const struct coil_case *c = &cases[i];
+
+        s->waiters[i] = (struct waiter){
+            .task = s->task,
+            .item = c->item,
+            .handle = c->on,
+            .others = s->waiters,
+            .others_count = (unsigned int)s->count,
+        };
+        if (!is_descriptor(c))
+            coil__lot_add(kind_of(c)->lot(c), &s->waiters[i]);
+    }
+}
+
+/* -EAGAIN: all have begun. Or the index of one that could not, and its result is why. */
+static int begin_looks(struct selection *s, struct coil_case *cases)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        struct look *l = &s->looks[s->look_count];
+        int r;
+
+        if (!is_descriptor(&cases[i]))
+            continue;
+        *l = (struct look){.op = op_of(&cases[i]), .selection = s, .index = i};
+        l->op.done = look_done;
+        r = coil__op_begin(s->task, &l->op);
+        if (r < 0) {
+            cases[i].result = r;
+            return (int)i;
+        }
+        s->look_count++;
+        s->pending++;
+    }
+    return -EAGAIN;
+}
+
+/* Which case happened, r being what park said. Of several descriptors, the first in the array. */
+static int which(const struct selection *s, struct coil_case *cases, int r)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        if (s->waiters[i].woken) {
+            cases[i].result = r;
+            return (int)i;
+        }
+    }
+    for (size_t i = 0; r >= 0 && i < s->look_count; i++)
+        if (s->looks[i].op.state == OP_DONE)
+            return (int)s->looks[i].index;
+    assert(r == -ECANCELED);
+
+    return r;
+}
+
+/* None may be under way when we return: they are on our stack. */
+static void end_looks(struct selection *s, struct coil_case *cases, int happened)
+{
+    for (size_t i = 0; i < s->look_count; i++) {
+        struct op *op = &s->looks[i].op;
+
+        if (op->state == OP_PENDING && coil__op_stop(op))
+            s->pending--;
+    }
+    s->draining = true;
+    if (s->pending)
+        (void)park(s->task, NULL, NULL, "select, its descriptors");
+    for (size_t i = 0; i < s->look_count; i++) {
+        int result = coil__op_end(&s->looks[i].op);
+
+        if ((int)s->looks[i].index == happened)
+            cases[happened].result = result;
+    }
+}
+
+static int wait_for_one(struct coil_task *self, struct coil_case *cases, size_t count,
+                        size_t descriptors)
+{
+    struct waiter waiters[count];
+    struct look looks[descriptors + 1];
+    struct selection s = {.task = self, .waiters = waiters, .count = count, .looks = looks};
+    int r;
+
+    stand_in_lots(&s, cases);
+    r = begin_looks(&s, cases);
+    if (r == -EAGAIN)
+        r = which(&s, cases, park(self, leave, &s, "select"));
+    else
+        (void)leave(&s);
+    end_looks(&s, cases, r);
+    return r;
+}
+
+/* --- The public side ------------------------------------------------------------------------- */
+
+int coil_select(struct coil_case *cases, size_t count)
+{
+    struct coil_task *self = coil__sync_self("coil_select");
+    int descriptors = check(cases, count);
+    int r;
+
+    if (descriptors < 0)
+        return descriptors;
+    if (descriptors)
+        fire_timers(self->loop); /* we may succeed without a turn, and a deadline be past */
+    r = sync_checkpoint(self);
+    if (r < 0)
+        return r;
+    r = try_each(cases, count);
+    if (r == -EAGAIN)
+        return wait_for_one(self, cases, count, (size_t)descriptors);
+    return sync_answer(self, r);
+}
+
+int coil_select_nowait(struct coil_case *cases, size_t count)
+{
+    int r = check(cases, count);
+
+    return r < 0 ? r : try_each(cases, count);
+}

@@ -1,0 +1,113 @@
+/* coil/select.h - waiting for the first of several things. */
+#ifndef COIL_SELECT_H
+#define COIL_SELECT_H
+
+#include "channel.h"
+#include "common.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* --- Select -------------------------------------------------------------------------------------
+ *
+ * Each case is a call that might wait. The first that need not happens; the others do not.
+ *
+ *      struct coil_case cases[] = {
+ *          COIL_CASE_RECEIVE(&orders, &order),     // an order is served first
+ *          COIL_CASE_RECEIVE(&jobs, &job),
+ *          COIL_CASE_READABLE(fd),
+ *      };
+ *
+ *      switch (coil_select(cases, 3)) {
+ *      case 0:
+ *          if (cases[0].result == 0)               // as coil_channel_receive would have said
+ *              return finish();
+ *          ...
+ *
+ * If several are ready, it is the first in the array: the order is the priority. A case that is
+ * always ready keeps those behind it from being served; where that must not be, turn the array.
+ * Waiting, it stands in every queue at once, as one that came just now. */
+struct coil_case {
+    int kind;   /* enum coil_case_kind */
+    int fd;     /* of a descriptor */
+    void *on;   /* the handle, or what else is waited for */
+    void *item; /* what to send, or where to put what is received */
+    int result; /* out, of the case that happened: what its call would have returned */
+};
+
+enum coil_case_kind {
+    COIL_CASE_KIND_RECEIVE = 1,
+    COIL_CASE_KIND_SEND,
+    COIL_CASE_KIND_BROADCAST,
+    COIL_CASE_KIND_LATEST,
+    COIL_CASE_KIND_READABLE,
+    COIL_CASE_KIND_WRITABLE,
+};
+
+/* The most cases. While it waits each takes 100 bytes of stack, and a descriptor 300. */
+#define COIL_SELECT_MOST 64
+
+/* Waits until one of the cases can happen and has it happen. Its index; its result is in
+ * cases[index].result, the other results are untouched. A closed handle or descriptor is ready,
+ * with -EBADF; so is a descriptor that another task (or another case) reads or writes, with -EBUSY.
+ * A descriptor takes a system call to be looked at, each time; better have it after what is often
+ * ready. coil_close does not return before a select that waits on the descriptor has let go of it.
+ * A checkpoint.
+ * -ECANCELED: asked to stop; no case happened.
+ * -EINVAL: no cases, more than COIL_SELECT_MOST, or one that is wrong: no such kind, NULL. */
+COIL_API COIL_MUST_CHECK int coil_select(struct coil_case *cases, size_t count);
+
+/* The same without waiting. -EAGAIN: no case is ready. Not a checkpoint. */
+COIL_API COIL_MUST_CHECK int coil_select_nowait(struct coil_case *cases, size_t count);
+
+/* To be used as values: in an initialiser, in an assignment. */
+#define COIL_CASE_RECEIVE(receiver, item)   coil_case_receive_((receiver), (item))
+#define COIL_CASE_SEND(sender, item)        coil_case_send_((sender), (item))
+#define COIL_CASE_BROADCAST(receiver, item) coil_case_broadcast_((receiver), (item))
+#define COIL_CASE_LATEST(receiver, item)    coil_case_latest_((receiver), (item))
+#define COIL_CASE_READABLE(fd)              coil_case_fd_(COIL_CASE_KIND_READABLE, (fd))
+#define COIL_CASE_WRITABLE(fd)              coil_case_fd_(COIL_CASE_KIND_WRITABLE, (fd))
+
+static inline struct coil_case coil_case_(int kind, int fd, void *on, void *item)
+{
+    struct coil_case c;
+
+    c.kind = kind;
+    c.fd = fd;
+    c.on = on;
+    c.item = item;
+    c.result = 0;
+    return c;
+}
+
+static inline struct coil_case coil_case_receive_(struct coil_receiver *r, void *item)
+{
+    return coil_case_(COIL_CASE_KIND_RECEIVE, -1, r, item);
+}
+
+static inline struct coil_case coil_case_send_(struct coil_sender *s, const void *item)
+{
+    return coil_case_(COIL_CASE_KIND_SEND, -1, s, (void *)(uintptr_t)item);
+}
+
+static inline struct coil_case coil_case_broadcast_(struct coil_broadcast_receiver *r, void *item)
+{
+    return coil_case_(COIL_CASE_KIND_BROADCAST, -1, r, item);
+}
+
+static inline struct coil_case coil_case_latest_(struct coil_latest_receiver *r, void *item)
+{
+    return coil_case_(COIL_CASE_KIND_LATEST, -1, r, item);
+}
+
+static inline struct coil_case coil_case_fd_(int kind, int fd)
+{
+    return coil_case_(kind, fd, NULL, NULL);
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
