@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 
-#include "sched/loop.h"
+#include "sched/park.h"
 
 #define PAUSE_NS      COIL_MILLISECOND /* the first; then twice as long, up to: */
 #define PAUSE_MOST_NS (16 * COIL_MILLISECOND)
@@ -21,7 +21,7 @@ void coil__op_complete(struct op *op, ssize_t result)
     loop->operations--;
     if (op->asked && result != -ECANCELED)
         loop->late_results++;
-    coil__unpark(op->task, 0);
+    unpark(op->task, 0);
 }
 
 /* An operation that is only a wait, for what no readiness tells of. */
@@ -125,7 +125,7 @@ static ssize_t submit_and_wait(struct coil_task *self, struct op *op)
         op->state = OP_DONE;
         return r;
     }
-    (void)coil__park(self, op->shielded ? NULL : hurry, op, kind_names[op->kind]);
+    (void)park(self, op->shielded ? NULL : hurry, op, kind_names[op->kind]);
     assert(op->state == OP_DONE);
 
     if (op->result != -ECANCELED)
@@ -153,7 +153,7 @@ static void unlink_from(struct op *op, struct descriptor *d)
         p = &(*p)->next_on_descriptor;
     *p = op->next_on_descriptor;
     if (!d->ops && d->closer) {
-        coil__unpark(d->closer, 0);
+        unpark(d->closer, 0);
         d->closer = NULL;
     }
 }
@@ -389,6 +389,6 @@ void coil__op_drain(struct loop *loop, struct descriptor *d)
     }
     if (d->ops) {
         d->closer = here_task();
-        (void)coil__park(d->closer, NULL, NULL, "close");
+        (void)park(d->closer, NULL, NULL, "close");
     }
 }

@@ -113,7 +113,7 @@ static char *own_bottom(void)
 {
     struct coil_task *self = coil_task_self();
 
-    return coil__stack_bottom(&coil__here.loop->stacks, self->stack_class, self);
+    return stack_bottom(&coil__here.loop->stacks, self->stack_class, self);
 }
 
 static int overflow_under_watch(void *arg)
@@ -296,16 +296,16 @@ Test(stack, the_last_one_returned_is_the_first_one_lent)
     void *a;
     void *b;
 
-    coil__stacks_init(&all);
-    a = coil__stack_lend(&all, 16, BLOCK);
-    b = coil__stack_lend(&all, 16, BLOCK);
+    coil__stacks_init(&all, BLOCK);
+    a = stack_lend(&all, 16);
+    b = stack_lend(&all, 16);
     CHECK(a && b && a != b);
-    coil__stack_return(&all, 16, a, BLOCK);
-    coil__stack_return(&all, 16, b, BLOCK);
-    CHECK(coil__stack_lend(&all, 16, BLOCK) == b);
-    CHECK(coil__stack_lend(&all, 16, BLOCK) == a);
-    coil__stack_return(&all, 16, a, BLOCK);
-    coil__stack_return(&all, 16, b, BLOCK);
+    stack_return(&all, 16, a);
+    stack_return(&all, 16, b);
+    CHECK(stack_lend(&all, 16) == b);
+    CHECK(stack_lend(&all, 16) == a);
+    stack_return(&all, 16, a);
+    stack_return(&all, 16, b);
     coil__stacks_close(&all);
 }
 
@@ -316,12 +316,12 @@ static void burst(struct stacks *all, size_t count)
 
     CHECK(blocks);
     for (size_t i = 0; i < count; i++) {
-        blocks[i] = coil__stack_lend(all, 16, BLOCK);
+        blocks[i] = stack_lend(all, 16);
         CHECK(blocks[i]);
         memset(blocks[i] - 16 * 1024, 1, 16 * 1024);
     }
     for (size_t i = 0; i < count; i++)
-        coil__stack_return(all, 16, blocks[i], BLOCK);
+        stack_return(all, 16, blocks[i]);
     free(blocks);
 }
 
@@ -334,12 +334,12 @@ Test(stack, those_of_a_burst_go_back_to_the_system)
 
     if (SANITIZED)
         SKIP("a sanitizer's own memory would be counted");
-    coil__stacks_init(&all);
+    coil__stacks_init(&all, BLOCK);
     burst(&all, count);
     CHECK(status_kib("RssAnon") - before > (long)count * 16);
-    coil__stacks_trim(&all, BLOCK); /* marks all as idle from here on */
+    coil__stacks_trim(&all); /* marks all as idle from here on */
     while (coil__stacks_trimmable(&all) && trims++ < 100)
-        coil__stacks_trim(&all, BLOCK);
+        coil__stacks_trim(&all);
     CHECK(trims < 100);
     CHECK(coil__stacks_mapped(&all) < 3000); /* slabs of which all were cold are gone */
     CHECK(status_kib("RssAnon") - before < 256 * 24 + 3000 * 4 + 1024);
@@ -355,13 +355,13 @@ Test(stack, the_guard_survives_that_pages_are_given_back)
 
     if (SANITIZED)
         SKIP("a sanitizer catches it first");
-    coil__stacks_init(&all);
+    coil__stacks_init(&all, BLOCK);
     burst(&all, 1000);
-    coil__stacks_trim(&all, BLOCK);
-    coil__stacks_trim(&all, BLOCK);
+    coil__stacks_trim(&all);
+    coil__stacks_trim(&all);
     for (int i = 0; i < 1000; i++) {
-        char *block = coil__stack_lend(&all, 16, BLOCK);
-        char *bottom = coil__stack_bottom(&all, 16, block);
+        char *block = stack_lend(&all, 16);
+        char *bottom = stack_bottom(&all, 16, block);
 
         bottom[0] = 1; /* the lowest usable byte is usable */
         if (i != 0 && i != 999)

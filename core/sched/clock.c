@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <time.h>
 
-#include "loop.h"
+#include "park.h"
 
 int64_t coil__clock_now(void)
 {
@@ -19,13 +19,16 @@ int64_t coil_now(void)
     return loop ? loop->ops->now(loop->backend) : coil__clock_now();
 }
 
-int64_t coil__deadline_after(int64_t duration_ns)
+static int64_t time_add(int64_t now_ns, int64_t duration_ns)
 {
-    int64_t now_ns = coil_now();
-
     if (duration_ns < 0)
         return now_ns;
     return duration_ns >= COIL_FOREVER - now_ns ? COIL_FOREVER : now_ns + duration_ns;
+}
+
+int64_t coil__deadline_after(int64_t duration_ns)
+{
+    return time_add(coil_now(), duration_ns);
 }
 
 struct sleeper {
@@ -35,7 +38,7 @@ struct sleeper {
 
 static void time_is_up(struct timer *t)
 {
-    coil__unpark(container_of(t, struct sleeper, timer)->task, 0);
+    unpark(container_of(t, struct sleeper, timer)->task, 0);
 }
 
 static enum coil_abort stop_sleeping(void *ctx)
@@ -47,24 +50,30 @@ static enum coil_abort stop_sleeping(void *ctx)
     return COIL_ABORT_DONE;
 }
 
-int coil_sleep_until(int64_t deadline_ns)
+static int sleep_until(int64_t deadline_ns, int64_t now_ns)
 {
     struct coil_task *self = here_task();
     struct sleeper s = {.timer.fire = time_is_up, .task = self};
 
-    if (!self)
+    if (unlikely(!self))
         coil__die("a sleep outside of any task");
-    if (deadline_ns <= coil_now())
+    if (deadline_ns <= now_ns)
         return coil_checkpoint();
     if (task_cancelled(self))
         return task_refuse(self);
     if (deadline_ns != COIL_FOREVER)
         coil__timer_add(&self->loop->timers, &s.timer, deadline_ns);
-    return coil__park(self, stop_sleeping, &s, "sleep");
+    return park(self, stop_sleeping, &s, "sleep");
+}
+
+int coil_sleep_until(int64_t deadline_ns)
+{
+    return sleep_until(deadline_ns, coil_now());
 }
 
 int coil_sleep(int64_t duration_ns)
 {
-    return duration_ns <= 0 ? coil_checkpoint()
-                            : coil_sleep_until(coil__deadline_after(duration_ns));
+    int64_t now_ns = duration_ns > 0 ? coil_now() : 0;
+
+    return sleep_until(time_add(now_ns, duration_ns), now_ns);
 }

@@ -24,8 +24,10 @@
 #endif
 #endif
 
+struct coil_task;
+
 struct context {
-    void *sp; /* everything else is on the stack it points into */
+    void *sp; /* everything else is on the stack it points into. NULL: has not begun */
 #ifdef CONTEXT_ASAN
     void *fake_stack;
     const void *stack_bottom;
@@ -36,41 +38,78 @@ struct context {
 #endif
 };
 
-/* Lays out a stack so that the first switch to c calls entry(arg), which must not return. stack_top
- * is 16 byte aligned and grows down to stack_bottom. */
-void coil__context_make(struct context *c, void *stack_bottom, void *stack_top,
-                        void (*entry)(void *arg), void *arg);
-
 /* For a thread's own stack, before the first switch away from it. */
 void coil__context_adopt(struct context *c);
 
-/* Before a made context's stack is used for something else. */
-void coil__context_retire(struct context *c);
-
-/* In switch_*.S: saves the calling context's stack pointer in *save and goes on where load was
- * saved. */
-void coil__switch(void **save, void *load);
+/* In switch_*.S. The first two save the calling context's stack pointer in *save; the others leave it
+ * for good, and are not marked so: a call that returns nowhere is not made a jump. */
+void coil__switch(void **save, void *load); /* goes on where load was saved */
+void coil__start(void **save, struct coil_task *t);
+void coil__resume(void *load);            /* ... in whoever was left by coil__start, */
+void coil__resume_unforeseen(void *load); /* ... in anybody else */
+void coil__begin(struct coil_task *t);
 extern const char
     coil__switch_parked[]; /* the pc at which a parked context's registers are all saved */
 
+/* Where a task begins. It ends with context_leave. */
+void coil__task_main(struct coil_task *self);
+
 #if defined(CONTEXT_ASAN) || defined(CONTEXT_TSAN)
-void coil__context_switch(struct context *from, struct context *to);
-void coil__context_leave(struct context *from, struct context *to); /* from will not be resumed */
-void coil__context_arrived(void); /* first thing on a made context */
+/* The context of a task, of which it is the first member: the task is the top of the stack. */
+void coil__context_make(struct context *c, void *stack_bottom);
+
+/* Before its stack is used for something else. */
+void coil__context_retire(struct context *c);
+
+/* Around a switch. from is NULL where there is no way back, or where there was nothing before. */
+void coil__context_announce(struct context *from, struct context *to);
+void coil__context_arrived(struct context *from);
 #else
-static inline void coil__context_switch(struct context *from, struct context *to)
+static inline void coil__context_make(struct context *c, void *stack_bottom)
 {
-    coil__switch(&from->sp, to->sp);
+    (void)stack_bottom;
+    c->sp = NULL;
 }
 
-static inline void coil__context_leave(struct context *from, struct context *to)
+static inline void coil__context_retire(struct context *c)
 {
-    coil__switch(&from->sp, to->sp);
+    (void)c;
 }
 
-static inline void coil__context_arrived(void)
+static inline void coil__context_announce(struct context *from, struct context *to)
 {
+    (void)from;
+    (void)to;
+}
+
+static inline void coil__context_arrived(struct context *from)
+{
+    (void)from;
 }
 #endif
+
+/* Rests in from, and goes on in to, or begins it. */
+static inline void context_switch(struct context *from, struct context *to)
+{
+    coil__context_announce(from, to);
+    if (to->sp)
+        coil__switch(&from->sp, to->sp);
+    else
+        coil__start(&from->sp, (struct coil_task *)to);
+    coil__context_arrived(from);
+}
+
+/* The same from where nobody will come back to. Nothing may follow it. starter is who began the task
+ * that leaves, if nobody has been resumed since. */
+static inline void context_leave(struct context *to, const struct context *starter)
+{
+    coil__context_announce(NULL, to);
+    if (!to->sp)
+        coil__begin((struct coil_task *)to);
+    else if (to == starter)
+        coil__resume(to->sp);
+    else
+        coil__resume_unforeseen(to->sp);
+}
 
 #endif

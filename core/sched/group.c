@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#include "loop.h"
+#include "park.h"
 
 _Static_assert(sizeof(struct group) <= sizeof(struct coil_group), "coil_group is too small");
 _Static_assert(sizeof(struct handle) <= sizeof(struct coil_handle), "coil_handle is too small");
@@ -21,21 +21,17 @@ static struct handle *handle_of(const struct coil_handle *h)
 void coil_group_begin_at(struct coil_group *public, const char *site)
 {
     struct group *g = group_of(public);
-    struct coil_task *self = here_task();
+    struct coil_task *self = scope_beginner(&g->scope, site);
 
-    if (unlikely(!self))
-        coil__die("a group begun at %s is outside of any task", site);
-    coil__scope_check_begin(&g->scope, site);
-    coil__scope_prepare(&g->scope);
+    scope_clear(&g->scope, self->loop, STAGE_BEGUN);
     g->scope.of_group = true;
-    coil__scope_begin(&g->scope, self->scope, self, self->loop, COIL_FOREVER, site);
+    scope_join(&g->scope, self->scope, self, site);
     self->scope = &g->scope;
     g->state = GROUP_ACTIVE;
     g->first_error = 0;
     g->waiting = false;
     g->task_gave_in = false;
     g->host = self;
-    list_init(&g->tasks);
     g->count = 0;
     g->errors = NULL;
     g->dropped = 0;
@@ -79,7 +75,6 @@ int coil_group_spawn_at(struct coil_group *public, coil_task_fn *fn, void *arg,
     if (!t)
         return -ENOMEM;
     t->group = g;
-    list_push_back(&g->tasks, &t->siblings);
     g->count++;
     if (options->handle)
         handle_begin(handle_of(options->handle), t, g);
@@ -109,7 +104,7 @@ static void fail(struct group *g, struct coil_task *t, int code, const char *sit
         .inner = take_inner(t, code),
     };
 
-    t->message = NULL;
+    t->message_code = 0;
     if (!g->first_error)
         g->first_error = code;
     if (!coil__errors_add(g->scope.loop, &g->errors, &e))
@@ -127,10 +122,10 @@ static void handle_end(struct handle *h, int result, bool cancelled)
     h->result = result;
     h->cancelled = cancelled;
     while ((n = list_pop_front(&h->waiters)))
-        coil__unpark(container_of(n, struct coil_task, waiting), 0);
+        unpark(container_of(n, struct coil_task, waiting), 0);
 }
 
-void coil__group_task_ended(struct coil_task *t, int rc, bool was_cancelled)
+void coil__group_task_ended(struct coil_task *t, int result, int rc, bool was_cancelled)
 {
     struct group *g = t->group;
 
@@ -138,37 +133,35 @@ void coil__group_task_ended(struct coil_task *t, int rc, bool was_cancelled)
         fail(g, t, rc, t->site);
     else if (rc == -ECANCELED)
         g->task_gave_in = true;
-    coil__errors_free(t->loop, t->errors);
-    t->errors = NULL;
+    if (unlikely(t->errors))
+        coil__errors_free(t->loop, t->errors);
 
     if (t->handle)
-        handle_end(t->handle, t->result, t->result == -ECANCELED && was_cancelled);
-    list_remove(&t->siblings);
+        handle_end(t->handle, result, result == -ECANCELED && was_cancelled);
     if (!--g->count && g->waiting) {
         g->waiting = false;
-        coil__unpark(g->host, 0);
+        unpark(g->host, 0);
     }
 }
 
 int coil_group_end_at(struct coil_group *public, int rc, const char *site)
 {
     struct group *g = group_of(public);
-    struct coil_task *self = here_task();
+    struct coil_task *self = scope_ender(&g->scope, true, site);
 
-    coil__scope_check_end(&g->scope, true, site);
     if (rc < 0 && !(rc == -ECANCELED && (task_cancelled(self) || self->told)))
         fail(g, self, rc, g->scope.site);
 
     if (!g->count)
-        coil__yield(self);
+        yield(self);
     while (g->count) { /* again: before we ran, somebody may have spawned */
         g->waiting = true;
-        (void)coil__park(self, NULL, NULL, "group end");
+        (void)park(self, NULL, NULL, "group end");
     }
 
     g->state = GROUP_ENDED;
     self->scope = g->scope.parent;
-    rc = coil__scope_end(&g->scope, rc == -ECANCELED || g->task_gave_in ? -ECANCELED : 0);
+    rc = scope_leave(&g->scope, rc == -ECANCELED || g->task_gave_in ? -ECANCELED : 0);
     if (g->errors) {
         coil__errors_free(self->loop, self->errors);
         self->errors = g->errors;
@@ -191,9 +184,11 @@ size_t coil_group_count(const struct coil_group *g)
 void coil_task_cancel_at(struct coil_handle *public, const char *reason, const char *site)
 {
     struct handle *h = handle_of(public);
+    const struct coil_task *self = here_task();
 
     if (h->task)
-        coil_scope_cancel_at((struct coil_scope *)&h->task->own, reason, site);
+        coil__scope_cancel(&h->task->own, COIL_CAUSE_EXPLICIT, reason, self ? self->name : NULL,
+                           site);
 }
 
 static enum coil_abort stop_waiting(void *ctx)
@@ -216,7 +211,7 @@ int coil_task_wait(struct coil_handle *public)
     if (task_cancelled(self))
         return task_refuse(self);
     list_push_back(&h->waiters, &self->waiting);
-    return coil__park(self, stop_waiting, self, h->name);
+    return park(self, stop_waiting, self, h->name);
 }
 
 int coil_task_result(const struct coil_handle *h)

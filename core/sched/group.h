@@ -20,8 +20,7 @@ struct group {
     bool waiting;       /* the host is parked in the end */
     bool task_gave_in;  /* a task returned -ECANCELED that was not its own affair */
     struct coil_task *host;
-    struct list tasks;
-    size_t count;
+    size_t count;           /* tasks that have not ended */
     struct errors *errors;  /* the group's while it is active; then the host's */
     uint64_t errors_serial; /* whose they are cannot be told from an address that is used again */
     size_t dropped;
@@ -37,8 +36,8 @@ struct handle {
     struct list waiters;
 };
 
-/* A task of a group has returned rc, its own scope's cancellations already caught. */
-void coil__group_task_ended(struct coil_task *t, int rc, bool was_cancelled);
+/* A task of a group has returned result; that is rc, its own scope's cancellations caught. */
+void coil__group_task_ended(struct coil_task *t, int result, int rc, bool was_cancelled);
 
 /* --- Failures: errors.c --- */
 

@@ -9,6 +9,7 @@
 #include "../choose.h"
 #include "../thread/runtime.h"
 #include "group.h"
+#include "park.h"
 
 #define STACK_SIZE_DEFAULT       (64 * 1024)
 #define BLOCKING_THREADS_DEFAULT 4
@@ -17,80 +18,7 @@
 
 __thread struct here coil__here __attribute__((tls_model("initial-exec")));
 
-/* --- The ready queue ------------------------------------------------------------------------- */
-
-void coil__ready(struct loop *loop, struct coil_task *t)
-{
-    t->state = TASK_READY;
-    t->next_ready = NULL;
-    *loop->ready_tail = t;
-    loop->ready_tail = &t->next_ready;
-    loop->ready_count++;
-}
-
-static struct coil_task *pop_ready(struct loop *loop)
-{
-    struct coil_task *t = loop->ready_head;
-
-    loop->ready_head = t->next_ready;
-    if (!loop->ready_head)
-        loop->ready_tail = &loop->ready_head;
-    loop->ready_count--;
-    loop->steps_left--;
-    loop->switches++;
-    t->state = TASK_RUNNING;
-    t->budget = TASK_BUDGET;
-    coil__here.task = t;
-    return t;
-}
-
-/* With no operation under way, no timer armed and no mail, nothing but our own tasks can have made
- * anything happen: the next turn can begin without a look at the world. */
-static bool begin_turn_at_once(struct loop *loop)
-{
-    if (loop->operations || loop->timers.count || !mailbox_empty(&loop->mailbox) ||
-        loop->shuffle_state)
-        return false;
-    loop->turns++;
-    loop->steps_left = loop->ready_count;
-    return loop->steps_left;
-}
-
-static inline void switch_away(struct loop *loop, struct coil_task *self)
-{
-    struct coil_task *next;
-
-    if (!loop->steps_left && !begin_turn_at_once(loop)) {
-        coil__here.task = NULL;
-        coil__context_switch(&self->context, &loop->context);
-        return;
-    }
-    next = pop_ready(loop);
-    if (next != self)
-        coil__context_switch(&self->context, &next->context);
-}
-
-void coil__switch_away(struct coil_task *self)
-{
-    switch_away(self->loop, self);
-}
-
-void coil__yield(struct coil_task *self)
-{
-    coil__ready(self->loop, self);
-    switch_away(self->loop, self);
-}
-
-_Noreturn void coil__switch_for_good(struct coil_task *self)
-{
-    struct loop *loop = self->loop;
-
-    coil__here.task = NULL;
-    loop->corpse = self;
-    coil__context_leave(&self->context, &loop->context);
-    __builtin_unreachable();
-}
-
+/* Takes back the stack of the last task that ended, which by now is off it. */
 static void bury(struct loop *loop)
 {
     struct coil_task *t = loop->corpse;
@@ -98,9 +26,18 @@ static void bury(struct loop *loop)
     if (!t)
         return;
     loop->corpse = NULL;
-    loop->living--;
     coil__context_retire(&t->context);
-    coil__stack_return(&loop->stacks, t->stack_class, t, coil__task_block_size());
+    stack_return(&loop->stacks, t->stack_class, t);
+}
+
+void coil__switch_for_good(struct coil_task *self)
+{
+    struct loop *loop = self->loop;
+
+    bury(loop);
+    loop->corpse = self;
+    loop->living--;
+    context_leave(pop_next(loop), loop->starter);
 }
 
 static uint64_t draw(uint64_t *state)
@@ -135,18 +72,15 @@ static void shuffle(struct loop *loop)
 }
 
 /* Runs each task that is ready now, once. Tasks hand over to each other; we are back when the last
- * one of the turn has given way, or when one has ended. */
+ * one of the turn has given way. */
 static void run_ready(struct loop *loop)
 {
     if (unlikely(loop->shuffle_state))
         shuffle(loop);
     loop->steps_left = loop->ready_count;
-    while (loop->steps_left || begin_turn_at_once(loop)) {
-        struct coil_task *t = pop_ready(loop);
-
-        coil__context_switch(&loop->context, &t->context);
-        bury(loop);
-    }
+    if (loop->steps_left)
+        switch_to(loop, &loop->context, &pop_ready(loop)->context);
+    bury(loop);
 }
 
 /* --- The turn -------------------------------------------------------------------------------- */
@@ -167,7 +101,7 @@ static int64_t trim(struct loop *loop)
         return INT64_MAX;
     now_ns = loop->ops->now(loop->backend);
     if (now_ns >= loop->trim_at_ns) {
-        bool more = loop->trim_at_ns && coil__stacks_trim(&loop->stacks, coil__task_block_size());
+        bool more = loop->trim_at_ns && coil__stacks_trim(&loop->stacks);
 
         loop->trim_at_ns = now_ns + (more ? TRIM_SOON_NS : TRIM_EVERY_NS);
     }
@@ -190,18 +124,23 @@ static void sleep_until_something(struct loop *loop)
     atomic_store_explicit(&loop->mailbox.sleeping, false, memory_order_relaxed);
 }
 
+static void look_around(struct loop *loop)
+{
+    fire_timers(loop);
+    deliver_mail(loop);
+}
+
 static void turn(struct loop *loop)
 {
     loop->turns++;
     run_ready(loop);
-    fire_timers(loop);
-    deliver_mail(loop);
-    if (loop->ready_count)
+    look_around(loop);
+    if (loop->ready_count) {
         loop->ops->wait(loop->backend, 0);
-    else if (!loop->main_ended)
+    } else if (!loop->main_ended) {
         sleep_until_something(loop);
-    fire_timers(loop);
-    deliver_mail(loop);
+        look_around(loop);
+    }
 }
 
 void coil__loop_post(struct loop *loop, struct mail *m)
@@ -258,7 +197,7 @@ static int open_loop(struct loop *loop, const struct coil_loop_options *o)
     config.allocate = loop->allocate;
     config.allocate_ctx = loop->allocate_ctx;
     coil__mailbox_init(&loop->mailbox);
-    coil__stacks_init(&loop->stacks);
+    coil__stacks_init(&loop->stacks, TASK_BLOCK_SIZE);
     r = coil__pool_init(&loop->pool,
                         o->blocking_threads ? o->blocking_threads : BLOCKING_THREADS_DEFAULT);
     if (r < 0)
@@ -267,8 +206,7 @@ static int open_loop(struct loop *loop, const struct coil_loop_options *o)
     if (r < 0)
         goto fail_pool;
     coil__timers_init(&loop->timers, loop->ops->now(loop->backend));
-    coil__scope_prepare(&loop->root);
-    coil__scope_begin(&loop->root, NULL, NULL, loop, COIL_FOREVER, "the loop");
+    coil__scope_root(&loop->root, loop, "the loop");
     coil__context_adopt(&loop->context);
     return 0;
 
@@ -284,7 +222,7 @@ static void close_loop(struct loop *loop)
 
     if (loop->runtime)
         coil__runtime_left(loop->runtime, loop);
-    (void)coil__scope_end(&loop->root, 0);
+    (void)scope_leave(&loop->root, 0);
     coil__pool_close(loop);
     wait_for_posters(loop);
     loop->ops->close(loop->backend);

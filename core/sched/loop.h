@@ -21,9 +21,11 @@ struct loop {
     struct coil_task *ready_head;
     struct coil_task **ready_tail;
     size_t ready_count;
-    size_t steps_left; /* of this turn: tasks that were ready at its start */
+    size_t steps_left;             /* of this turn: tasks that were ready at its start */
+    const struct context *starter; /* see context_leave */
     size_t living;
-    struct coil_task *corpse; /* a task that has ended; its stack can be returned once off it */
+    struct coil_task
+        *corpse; /* the last task that ended: its stack is returned when it is off it */
     bool main_ended;
     int main_result;
     int64_t trim_at_ns;
@@ -55,31 +57,13 @@ struct loop {
     uint64_t late_results;
 };
 
-/* The loop this thread runs, and its running task. All that is not in struct loop: it says where
- * that is. A copy of the library has its own. */
-struct here {
-    struct loop *loop;
-    struct coil_task *task;
-};
-extern __thread struct here coil__here __attribute__((tls_model("initial-exec")));
-
-static inline struct coil_task *here_task(void)
-{
-    return coil__here.task;
-}
-
 /* As coil_run; runtime may be NULL. */
 int coil__loop_run(const struct coil_loop_options *options, struct runtime *runtime,
                    unsigned int index, coil_task_fn *main_fn, void *arg, const char *name,
                    const char *site);
 
-void coil__ready(struct loop *loop, struct coil_task *t);
-
-/* Resumes the next ready task of this turn, or the loop, in place of the calling task. */
-void coil__switch_away(struct coil_task *self);
-
-/* Leaves an ended task's stack for the loop to take back. */
-_Noreturn void coil__switch_for_good(struct coil_task *self);
+/* Leaves an ended task's stack for the loop to take back. Nothing may follow it. */
+void coil__switch_for_good(struct coil_task *self);
 
 /* The entry of fd, made if it is new here. -EBADF (also if it is being closed), -ENOMEM. */
 static inline int descriptor_get(struct loop *loop, int fd, struct descriptor **ret)
@@ -117,8 +101,5 @@ int64_t coil__deadline_after(int64_t duration_ns);
 
 /* The main task has returned; its scope's cancellations are caught. */
 void coil__main_ended(struct coil_task *t, int rc);
-
-/* Bytes at the top of each stack that hold its task. */
-size_t coil__task_block_size(void);
 
 #endif

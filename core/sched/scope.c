@@ -7,8 +7,7 @@
 
 #include <errno.h>
 
-#include "loop.h"
-#include "task.h"
+#include "park.h"
 
 _Static_assert(sizeof(struct scope) <= sizeof(struct coil_scope), "coil_scope is too small");
 
@@ -29,6 +28,12 @@ static struct scope *walk(struct scope *s, const struct scope *top, bool into_ch
     return s == top ? NULL : container_of(s->siblings.next, struct scope, siblings);
 }
 
+/* Has s, where before was seen, a task right inside that it stops? */
+static bool newly_stopped(const struct scope *s, uint8_t before)
+{
+    return s->seen & ~before & ASK_STOP && s->task && s->task->scope == s;
+}
+
 /* Brings `seen` up to date in s and below, and collects the tasks that have to be told. */
 static void mark(struct scope *top, struct list *to_abort)
 {
@@ -39,16 +44,31 @@ static void mark(struct scope *top, struct list *to_abort)
         struct coil_task *t = s->task;
 
         s->seen = sees(s);
-        if ((s->seen & ~before & ASK_STOP) && t && t->scope == s && t->abort &&
-            !list_linked(&t->aborting))
+        if (newly_stopped(s, before) && t->abort && !t->to_abort) {
+            t->to_abort = true;
             list_push_back(to_abort, &t->aborting);
+        }
         s = walk(s, top, s->seen != before);
     }
 }
 
+/* Tells a parked task of its cancellation, if it has not been told. */
+static void tell(struct coil_task *t)
+{
+    coil_abort_fn *abort_fn = t->abort;
+
+    if (!abort_fn)
+        return;
+    t->abort = NULL;
+    if (abort_fn(t->abort_ctx) != COIL_ABORT_DONE)
+        return;
+    coil__check_aborted(t);
+    unpark(t, -ECANCELED);
+}
+
 /* Something about s changed. Marks the whole subtree first: an abort function must not meet a tree
  * of which half is cancelled. */
-static void update(struct scope *s)
+static void update_tree(struct scope *s)
 {
     struct list to_abort;
     struct list *n;
@@ -57,16 +77,23 @@ static void update(struct scope *s)
     mark(s, &to_abort);
     while ((n = list_pop_front(&to_abort))) {
         struct coil_task *t = container_of(n, struct coil_task, aborting);
-        coil_abort_fn *abort_fn = t->abort;
 
-        if (!abort_fn)
-            continue; /* an earlier one unparked it */
-        t->abort = NULL;
-        if (abort_fn(t->abort_ctx) != COIL_ABORT_DONE)
-            continue;
-        coil__check_aborted(t);
-        coil__unpark(t, -ECANCELED);
+        t->to_abort = false;
+        tell(t); /* unless an earlier one unparked it */
     }
+}
+
+static void update(struct scope *s)
+{
+    uint8_t before = s->seen;
+
+    if (!list_empty(&s->children)) {
+        update_tree(s);
+        return;
+    }
+    s->seen = sees(s);
+    if (newly_stopped(s, before))
+        tell(s->task);
 }
 
 static void disarm(struct scope *s)
@@ -77,7 +104,8 @@ static void disarm(struct scope *s)
 
 static int64_t due_ns(const struct scope *s)
 {
-    return s->deadline_ns < s->grace_end_ns ? s->deadline_ns : s->grace_end_ns;
+    return s->asked & ASK_FINISH && s->grace_end_ns < s->deadline_ns ? s->grace_end_ns
+                                                                     : s->deadline_ns;
 }
 
 static void timer_fired(struct timer *t);
@@ -127,60 +155,27 @@ void coil__scope_cancel(struct scope *s, enum coil_cause cause, const char *reas
     update(s);
 }
 
-void coil__scope_prepare(struct scope *s)
+void coil__scope_root(struct scope *s, struct loop *loop, const char *site)
 {
+    scope_clear(s, loop, STAGE_BEGUN);
     s->parent = NULL;
     s->task = NULL;
-    s->loop = NULL;
-    s->timer.link.next = NULL;
-    s->state = SCOPE_PREPARED;
-    s->asked = 0;
-    s->seen = 0;
-    s->cause = COIL_CAUSE_NONE;
-    s->shielded = false;
-    s->of_group = false;
-    s->fails = false;
-    s->caught = false;
-    s->reason = NULL;
-    s->canceller = NULL;
-    s->cancel_site = NULL;
-    s->mailed = false;
-    s->stage = STAGE_OPEN;
-    s->deadline_ns = COIL_FOREVER;
-    s->grace_end_ns = COIL_FOREVER;
-}
-
-void coil__scope_begin(struct scope *s, struct scope *parent, struct coil_task *task,
-                       struct loop *loop, int64_t deadline_ns, const char *site)
-{
-    if (__atomic_load_n(&s->stage, __ATOMIC_RELAXED) != STAGE_BEGUN) { /* leave_prepared has not */
-        s->loop = loop;
-        s->stage = STAGE_BEGUN;
-    }
-    s->parent = parent;
-    s->task = task;
-    s->deadline_ns = deadline_ns;
     s->site = site;
     s->state = SCOPE_ACTIVE;
     list_init(&s->children);
-    if (parent)
-        list_push_back(&parent->children, &s->siblings);
-    s->seen = sees(s);
-    arm(s);
+    list_init(&s->siblings);
 }
 
-int coil__scope_end(struct scope *s, int rc)
+int coil__scope_leave(struct scope *s, int rc)
 {
     bool outer;
 
-    assert(list_empty(&s->children));
     disarm(s);
     /* A cancel from another thread may lie in the mailbox, or be about to. */
     while (unlikely(__atomic_load_n(&s->mailed, __ATOMIC_ACQUIRE)))
         coil__mailbox_deliver(&s->loop->mailbox);
     outer = !s->shielded && s->parent && s->parent->seen & ASK_STOP;
-    if (s->parent)
-        list_remove(&s->siblings);
+    list_remove(&s->siblings);
     s->state = SCOPE_ENDED;
     if (s->task && s->asked & ASK_STOP && !outer)
         s->task->told = false; /* what it was told of ends here, caught or not */
@@ -193,87 +188,96 @@ int coil__scope_end(struct scope *s, int rc)
 
 /* --- The public side ------------------------------------------------------------------------- */
 
+static _Noreturn void outside(const char *what, const char *site)
+{
+    coil__die("%s at %s is outside of any task", what, site);
+}
+
 static struct coil_task *must_be_task(const char *what, const char *site)
 {
     struct coil_task *self = here_task();
 
     if (unlikely(!self))
-        coil__die("%s at %s is outside of any task", what, site);
+        outside(what, site);
     return self;
 }
 
-static void begin(struct scope *s, int64_t deadline_ns, const char *site)
+_Noreturn void coil__scope_no_begin(const struct scope *s, const char *site)
 {
-    struct coil_task *self = must_be_task("a scope begun", site);
+    if (!here_task())
+        outside("a scope begun", site);
+    coil__die("what was begun at %s is begun again at %s, inside itself", s->site, site);
+}
 
-    coil__scope_begin(s, self->scope, self, self->loop, deadline_ns, site);
+/* Puts s, which is prepared, around what the task does next. */
+static inline void enter(struct scope *s, struct coil_task *self, int64_t deadline_ns,
+                         const char *site)
+{
+    scope_join(s, self->scope, self, site);
     self->scope = s;
+    if (deadline_ns == COIL_FOREVER)
+        return;
+    s->deadline_ns = deadline_ns;
+    arm(s);
 }
 
-void coil__scope_check_begin(const struct scope *s, const char *site)
+void coil_scope_begin_at(struct coil_scope *public, int64_t deadline_ns, const char *site)
 {
-    const struct coil_task *self = here_task();
+    struct scope *s = scope_of(public);
+    struct coil_task *self = scope_beginner(s, site);
 
-    if (unlikely(self && self->scope == s))
-        coil__die("what was begun at %s is begun again at %s, inside itself", s->site, site);
+    scope_clear(s, self->loop, STAGE_BEGUN);
+    enter(s, self, deadline_ns, site);
 }
 
-void coil_scope_begin_at(struct coil_scope *s, int64_t deadline_ns, const char *site)
+void coil_timeout_begin_at(struct coil_scope *public, int64_t deadline_ns, const char *site)
 {
-    coil__scope_check_begin(scope_of(s), site);
-    coil__scope_prepare(scope_of(s));
-    begin(scope_of(s), deadline_ns, site);
+    struct scope *s = scope_of(public);
+    struct coil_task *self = scope_beginner(s, site);
+
+    scope_clear(s, self->loop, STAGE_BEGUN);
+    s->fails = true;
+    enter(s, self, deadline_ns, site);
 }
 
-void coil_timeout_begin_at(struct coil_scope *s, int64_t deadline_ns, const char *site)
+void coil_shield_begin_at(struct coil_scope *public, int64_t limit_ns, const char *site)
 {
-    coil__scope_check_begin(scope_of(s), site);
-    coil__scope_prepare(scope_of(s));
-    scope_of(s)->fails = true;
-    begin(scope_of(s), deadline_ns, site);
-}
+    struct scope *s = scope_of(public);
+    struct coil_task *self = scope_beginner(s, site);
 
-void coil_shield_begin_at(struct coil_scope *s, int64_t limit_ns, const char *site)
-{
-    int64_t deadline_ns = COIL_FOREVER;
-
-    if (limit_ns != COIL_FOREVER)
-        deadline_ns = coil__deadline_after(limit_ns);
-    coil__scope_check_begin(scope_of(s), site);
-    coil__scope_prepare(scope_of(s));
-    scope_of(s)->shielded = true;
-    begin(scope_of(s), deadline_ns, site);
+    scope_clear(s, self->loop, STAGE_BEGUN);
+    s->shielded = true;
+    enter(s, self, limit_ns == COIL_FOREVER ? COIL_FOREVER : coil__deadline_after(limit_ns), site);
 }
 
 void coil_scope_prepare(struct coil_scope *s)
 {
-    coil__scope_prepare(scope_of(s));
+    scope_clear(scope_of(s), NULL, STAGE_OPEN);
 }
 
-void coil__scope_check_end(const struct scope *s, bool of_group, const char *site)
+_Noreturn void coil__scope_no_end(const struct scope *s, bool of_group, const char *site)
 {
     const char *what = of_group ? "group" : "scope";
     const struct coil_task *self = must_be_task("a scope ended", site);
 
-    if (unlikely(s->state != SCOPE_ACTIVE))
+    if (s->state != SCOPE_ACTIVE)
         coil__die("the %s ended at %s is not open: never begun, or ended before", what, site);
-    if (unlikely(s->task != self))
+    if (s->task != self)
         coil__die("the %s begun at %s by another task is ended at %s", what, s->site, site);
-    if (unlikely(s->of_group != of_group))
+    if (s->of_group != of_group)
         coil__die("the %s ended at %s is of a group, begun at %s: coil_group_end ends it", what,
                   site, s->site);
-    if (unlikely(self->scope != s))
-        coil__die("the %s begun at %s is ended at %s while the one begun at %s is open inside it",
-                  what, s->site, site, self->scope->site);
+    coil__die("the %s begun at %s is ended at %s while the one begun at %s is open inside it", what,
+              s->site, site, self->scope->site);
 }
 
 int coil_scope_end_at(struct coil_scope *public, int rc, const char *site)
 {
     struct scope *s = scope_of(public);
+    struct coil_task *self = scope_ender(s, false, site);
 
-    coil__scope_check_end(s, false, site);
-    s->task->scope = s->parent;
-    return coil__scope_end(s, rc);
+    self->scope = s->parent;
+    return scope_leave(s, rc);
 }
 
 static void cancel_arrived(struct mail *m)
@@ -350,7 +354,7 @@ void coil_scope_begin_prepared_at(struct coil_scope *s, int64_t deadline_ns, con
     if (scope_of(s)->state != SCOPE_PREPARED)
         coil__die("the scope begun at %s was not prepared, or is used twice", site);
     leave_prepared(scope_of(s), self->loop);
-    begin(scope_of(s), deadline_ns, site);
+    enter(scope_of(s), self, deadline_ns, site);
 }
 
 /* Of all that touches a scope, only a cancel may come from another thread. */
@@ -373,8 +377,7 @@ void coil_scope_request_at(struct coil_scope *public, int64_t grace_ns, const ch
     s->reason = reason;
     s->canceller = self ? self->name : NULL;
     s->cancel_site = site;
-    if (grace_ns != COIL_FOREVER)
-        s->grace_end_ns = coil__deadline_after(grace_ns);
+    s->grace_end_ns = coil__deadline_after(grace_ns);
     arm(s);
     update(s);
 }
@@ -463,13 +466,13 @@ int coil_checkpoint(void)
 {
     struct coil_task *self = must_be_task("a checkpoint", "coil_checkpoint");
 
-    coil__yield(self);
+    yield(self);
     return task_cancelled(self) ? task_refuse(self) : 0;
 }
 
 void coil_yield_shielded(void)
 {
-    coil__yield(must_be_task("a yield", "coil_yield_shielded"));
+    yield(must_be_task("a yield", "coil_yield_shielded"));
 }
 
 int coil_cancel_requested(void)

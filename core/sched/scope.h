@@ -30,32 +30,35 @@ enum scope_stage {
     STAGE_BEGUN,
 };
 
+/* What every scope needs comes first: beginning and ending touch two lines of the cache. */
 struct scope {
     struct scope *parent; /* NULL at the loop's root */
     struct list siblings; /* among parent's children */
     struct list children;
     struct coil_task *task; /* who began it; NULL at the root */
     struct loop *loop;      /* NULL until begun */
-    struct timer timer;     /* for the sooner of the two below, or before, and then armed again */
+    const char *site;       /* of the begin */
     int64_t deadline_ns;
-    int64_t grace_end_ns; /* COIL_FOREVER unless requested */
-    const char *site;     /* of the begin */
 
     uint32_t state; /* enum scope_state */
     uint8_t asked;  /* of this scope: ASK_ bits */
     uint8_t seen;   /* here, after shields and ancestors: ASK_ bits. All a checkpoint looks at */
-    uint8_t cause;  /* enum coil_cause; the three below are set with it, or by a request */
+    uint8_t cause;  /* enum coil_cause */
     bool shielded;
     bool of_group; /* coil_group_end ends it */
     bool fails;    /* its end says -ETIME for a deadline */
     bool caught;
+    uint8_t stage; /* enum scope_stage; atomic as long as the scope is prepared */
+    bool mailed;   /* atomic: a cancel from another thread is on its way, with what it has to say */
 
+    struct timer timer; /* for the sooner of its two times, or before, and then armed again */
+
+    /* Set with asked. */
+    int64_t grace_end_ns; /* of ASK_FINISH */
     const char *reason;
     const char *canceller; /* a task's name */
     const char *cancel_site;
 
-    uint8_t stage; /* enum scope_stage; atomic as long as the scope is prepared */
-    bool mailed;   /* atomic: a cancel from another thread is on its way, with what it has to say */
     struct mail mail;
     const char *mail_reason; /* these also of a cancel before the begin */
     const char *mail_task;
@@ -67,21 +70,59 @@ static inline struct scope *scope_of(const struct coil_scope *s)
     return (struct scope *)(uintptr_t)s;
 }
 
-/* Begins s, which is prepared, under parent. task becomes its owner but does not enter it. */
-void coil__scope_begin(struct scope *s, struct scope *parent, struct coil_task *task,
-                       struct loop *loop, int64_t deadline_ns, const char *site);
-void coil__scope_prepare(struct scope *s);
+/* A scope that nobody has cancelled yet. */
+static inline void scope_clear(struct scope *s, struct loop *loop, enum scope_stage stage)
+{
+    s->loop = loop;
+    s->deadline_ns = COIL_FOREVER;
+    s->state = SCOPE_PREPARED;
+    s->asked = 0;
+    s->seen = 0;
+    s->cause = COIL_CAUSE_NONE;
+    s->shielded = false;
+    s->of_group = false;
+    s->fails = false;
+    s->caught = false;
+    s->stage = (uint8_t)stage;
+    s->mailed = false;
+    s->timer.link.next = NULL;
+}
+
+/* Puts s, which is its loop's by now, under parent. task becomes its owner but does not enter it. */
+static inline void scope_join(struct scope *s, struct scope *parent, struct coil_task *task,
+                              const char *site)
+{
+    s->parent = parent;
+    s->task = task;
+    s->site = site;
+    s->state = SCOPE_ACTIVE;
+    list_init(&s->children);
+    list_push_back(&parent->children, &s->siblings);
+    s->seen = s->asked | (s->shielded ? 0 : parent->seen);
+}
+
+/* The root of a tree. */
+void coil__scope_root(struct scope *s, struct loop *loop, const char *site);
+
+/* scope_leave where anything at all has happened to s. */
+int coil__scope_leave(struct scope *s, int rc);
 
 /* Takes s out of the tree and decides who catches rc. Its children have ended. */
-int coil__scope_end(struct scope *s, int rc);
+static inline int scope_leave(struct scope *s, int rc)
+{
+    assert(list_empty(&s->children));
 
-/* Dies unless s is the calling task's innermost scope and, of_group, belongs to a group or does
- * not. */
-void coil__scope_check_end(const struct scope *s, bool of_group, const char *site);
+    if (unlikely(s->asked || timer_armed(&s->timer) ||
+                 __atomic_load_n(&s->mailed, __ATOMIC_ACQUIRE)))
+        return coil__scope_leave(s, rc);
+    list_remove(&s->siblings);
+    s->state = SCOPE_ENDED;
+    return rc;
+}
 
-/* Dies if s is open in the calling task already, as its innermost scope: it would become its own
- * parent. */
-void coil__scope_check_begin(const struct scope *s, const char *site);
+/* Die with what is wrong about beginning or ending s here. */
+_Noreturn void coil__scope_no_begin(const struct scope *s, const char *site);
+_Noreturn void coil__scope_no_end(const struct scope *s, bool of_group, const char *site);
 
 void coil__scope_cancel(struct scope *s, enum coil_cause cause, const char *reason,
                         const char *canceller, const char *site);

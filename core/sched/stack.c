@@ -40,21 +40,10 @@ struct slab {
     unsigned int valgrind_ids[]; /* one a stack, under Valgrind only */
 };
 
-/* What a free stack's top block holds. The slab stands at the very end of the block, always. */
-struct free_stack {
-    struct list link;
-};
-
-static struct slab **slab_of(void *block, size_t block_size)
+/* Stands at the very end of a stack's top block, always. */
+static struct slab **slab_of(const struct stacks *all, void *block)
 {
-    return (struct slab **)((char *)block + block_size) - 1;
-}
-
-static struct stack_pool *pool_of(struct stacks *all, unsigned int class)
-{
-    assert(class >= STACK_CLASS_MIN);
-    assert(class <= STACK_CLASS_MAX);
-    return &all->pools[class - STACK_CLASS_MIN];
+    return (struct slab **)((char *)block + all->block_size) - 1;
 }
 
 /* With room to align the first stack to its size, so that any address in a stack leads to its
@@ -84,9 +73,12 @@ unsigned int coil__stack_class(size_t size)
     return class + STACK_CLASS_SCALE;
 }
 
-void coil__stacks_init(struct stacks *all)
+void coil__stacks_init(struct stacks *all, size_t block_size)
 {
-    *all = (struct stacks){.page_size = page_size()};
+    assert(block_size % 64 == 0);
+    assert(block_size >= sizeof(struct list) + sizeof(struct slab *));
+
+    *all = (struct stacks){.block_size = block_size, .page_size = page_size()};
     for (size_t i = 0; i < STACK_CLASSES; i++) {
         list_init(&all->pools[i].warm);
         list_init(&all->pools[i].cold);
@@ -108,15 +100,15 @@ void coil__stacks_close(struct stacks *all)
             s = next;
         }
     }
-    coil__stacks_init(all);
+    coil__stacks_init(all, all->block_size);
 }
 
 /* Where the block of a slab's ith stack begins. Not all at the top exactly: parked tasks would lie
  * at one and the same offset from a multiple of the page, and compete for a few lines of the
  * cache. */
-static void *block_of(const struct slab *s, size_t i, unsigned int class, size_t block_size)
+static void *block_of(const struct stacks *all, const struct slab *s, size_t i, unsigned int class)
 {
-    return s->base + ((i + 1) << class) - block_size - i % COLORS * COLOR_SIZE;
+    return s->base + ((i + 1) << class) - all->block_size - i % COLORS * COLOR_SIZE;
 }
 
 static struct slab *slab_map(struct stack_pool *pool, unsigned int class)
@@ -164,9 +156,9 @@ static bool guard(struct stacks *all, char *base)
 }
 
 /* Takes the next never used stack of a slab, mapping a new slab if there is none. */
-static void *carve(struct stacks *all, unsigned int class, size_t block_size)
+static void *carve(struct stacks *all, unsigned int class)
 {
-    struct stack_pool *pool = pool_of(all, class);
+    struct stack_pool *pool = stack_pool_of(all, class);
     struct slab *s = pool->slabs;
     char *base;
     void *block;
@@ -178,77 +170,41 @@ static void *carve(struct stacks *all, unsigned int class, size_t block_size)
     base = s->base + (s->carved << class);
     if (!guard(all, base))
         return NULL;
-    block = block_of(s, s->carved, class, block_size);
-    *slab_of(block, block_size) = s;
+    block = block_of(all, s, s->carved, class);
+    *slab_of(all, block) = s;
     s->valgrind_ids[s->carved] = VALGRIND_STACK_REGISTER(base, base + (UINT64_C(1) << class));
     s->carved++;
     pool->mapped++;
     return block;
 }
 
-void *coil__stack_lend(struct stacks *all, unsigned int class, size_t block_size)
+void *coil__stack_lend_cold(struct stacks *all, unsigned int class)
 {
-    struct stack_pool *pool = pool_of(all, class);
+    struct list *oldest = list_pop_front(&stack_pool_of(all, class)->cold);
 
-    assert(block_size % 64 == 0);
-    assert(block_size >= sizeof(struct free_stack) + sizeof(struct slab *));
-    if (!list_empty(&pool->warm)) {
-        struct list *n = pool->warm.prev;
-
-        list_remove(n);
-        pool->warm_count--;
-        if (pool->warm_idle > pool->warm_count)
-            pool->warm_idle = pool->warm_count;
-        return container_of(n, struct free_stack, link);
-    }
-    if (!list_empty(&pool->cold)) {
-        void *block = container_of(list_pop_front(&pool->cold), struct free_stack, link);
-
-        (*slab_of(block, block_size))->cold--;
-        return block;
-    }
-    return carve(all, class, block_size);
-}
-
-void coil__stack_return(struct stacks *all, unsigned int class, void *block, size_t block_size)
-{
-    struct stack_pool *pool = pool_of(all, class);
-    struct free_stack *f = block;
-
-    (void)block_size;
-    list_push_back(&pool->warm, &f->link);
-    pool->warm_count++;
-}
-
-static char *base_of(const void *block, unsigned int class)
-{
-    return (char *)((uintptr_t)block >> class << class);
-}
-
-void *coil__stack_bottom(const struct stacks *all, unsigned int class, void *block)
-{
-    return base_of(block, class) + all->page_size;
+    if (!oldest)
+        return carve(all, class);
+    (*slab_of(all, oldest))->cold--;
+    return oldest;
 }
 
 /* Drops all pages but the topmost. The guard survives. */
-static void drop_pages(const struct stacks *all, unsigned int class, struct free_stack *f)
+static void drop_pages(const struct stacks *all, unsigned int class, void *block)
 {
-    char *bottom = coil__stack_bottom(all, class, f);
-    char *top = base_of(f, class) + (UINT64_C(1) << class);
+    char *bottom = stack_bottom(all, class, block);
+    size_t usable = (UINT64_C(1) << class) - all->page_size;
 
-    madvise(bottom, (size_t)(top - bottom) - all->page_size, MADV_DONTNEED);
+    madvise(bottom, usable - all->page_size, MADV_DONTNEED);
 }
 
-static void slab_unmap(struct stack_pool *pool, struct slab *s, unsigned int class,
-                       size_t block_size)
+static void slab_unmap(struct stacks *all, struct stack_pool *pool, struct slab *s,
+                       unsigned int class)
 {
     struct slab **p = &pool->slabs;
 
     for (size_t i = 0; i < s->carved; i++) {
-        struct free_stack *f = block_of(s, i, class, block_size);
-
         VALGRIND_STACK_DEREGISTER(s->valgrind_ids[i]);
-        list_remove(&f->link);
+        list_remove(block_of(all, s, i, class));
     }
     while (*p != s)
         p = &(*p)->next;
@@ -260,15 +216,15 @@ static void slab_unmap(struct stack_pool *pool, struct slab *s, unsigned int cla
 
 /* Gives back all of a stack but the page its links are in; that goes when its whole slab is
  * cold. */
-static void chill(struct stacks *all, struct stack_pool *pool, struct free_stack *f,
-                  unsigned int class, size_t block_size)
+static void chill(struct stacks *all, struct stack_pool *pool, struct list *block,
+                  unsigned int class)
 {
-    struct slab *s = *slab_of(f, block_size);
+    struct slab *s = *slab_of(all, block);
 
-    drop_pages(all, class, f);
-    list_push_back(&pool->cold, &f->link);
+    drop_pages(all, class, block);
+    list_push_back(&pool->cold, block);
     if (++s->cold == s->count)
-        slab_unmap(pool, s, class, block_size);
+        slab_unmap(all, pool, s, class);
 }
 
 static size_t spare(const struct stack_pool *pool)
@@ -276,7 +232,7 @@ static size_t spare(const struct stack_pool *pool)
     return pool->warm_count > WARM_KEPT ? pool->warm_count - WARM_KEPT : 0;
 }
 
-static bool trim(struct stacks *all, struct stack_pool *pool, unsigned int class, size_t block_size)
+static bool trim(struct stacks *all, struct stack_pool *pool, unsigned int class)
 {
     size_t idle = pool->warm_idle < spare(pool) ? pool->warm_idle : spare(pool);
     size_t half = (idle + 1) / 2;
@@ -287,7 +243,7 @@ static bool trim(struct stacks *all, struct stack_pool *pool, unsigned int class
         struct list *oldest = list_pop_front(&pool->warm);
 
         pool->warm_count--;
-        chill(all, pool, container_of(oldest, struct free_stack, link), class, block_size);
+        chill(all, pool, oldest, class);
     }
     if (half > TRIM_MOST)
         return true; /* these were idle all the while: no need to look for half a second again */
@@ -303,13 +259,13 @@ bool coil__stacks_trimmable(const struct stacks *all)
     return false;
 }
 
-bool coil__stacks_trim(struct stacks *all, size_t block_size)
+bool coil__stacks_trim(struct stacks *all)
 {
     bool more = false;
 
     for (unsigned int i = 0; i < STACK_CLASSES; i++)
         if (all->pools[i].mapped)
-            more |= trim(all, &all->pools[i], i + STACK_CLASS_MIN, block_size);
+            more |= trim(all, &all->pools[i], i + STACK_CLASS_MIN);
     return more;
 }
 

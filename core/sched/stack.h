@@ -19,8 +19,8 @@
 
 struct slab;
 
-/* One size of stack. A free stack keeps its links in the block at its own top, where a task's
- * control block goes: that page is warm or cold as a whole. */
+/* One size of stack. A free stack is on a list by the first words of the block at its top, where a
+ * task's control block goes: that page is warm or cold as a whole. */
 struct stack_pool {
     struct list warm; /* free, pages kept: last in, first out */
     struct list cold; /* free, pages given back */
@@ -32,6 +32,7 @@ struct stack_pool {
 
 struct stacks {
     struct stack_pool pools[STACK_CLASSES];
+    size_t block_size; /* of the block at the top of each; the last 8 bytes are ours */
     size_t page_size;
     bool no_guard_install; /* the kernel has no MADV_GUARD_INSTALL: use mprotect */
 };
@@ -39,24 +40,55 @@ struct stacks {
 /* The class that holds size bytes. 0: out of range. */
 unsigned int coil__stack_class(size_t size);
 
-void coil__stacks_init(struct stacks *all);
+void coil__stacks_init(struct stacks *all, size_t block_size);
 void coil__stacks_close(struct stacks *all); /* every stack has been returned */
 
-/* Lends a stack of 2^class bytes and returns its top block: block_size bytes (the same in all
- * calls, the last 8 are ours), 64 byte aligned. The stack grows down from it. NULL: the kernel gave
- * none (out of memory, or, with mprotect guards, out of mappings: vm.max_map_count). */
-void *coil__stack_lend(struct stacks *all, unsigned int class, size_t block_size);
-void coil__stack_return(struct stacks *all, unsigned int class, void *block, size_t block_size);
+static inline struct stack_pool *stack_pool_of(struct stacks *all, unsigned int class)
+{
+    assert(class >= STACK_CLASS_MIN);
+    assert(class <= STACK_CLASS_MAX);
+    return &all->pools[class - STACK_CLASS_MIN];
+}
+
+/* stack_lend when no warm one is left. */
+void *coil__stack_lend_cold(struct stacks *all, unsigned int class);
+
+/* Lends a stack of 2^class bytes and returns its top block, 64 byte aligned. The stack grows down
+ * from it. NULL: the kernel gave none (out of memory, or, with mprotect guards, out of mappings:
+ * vm.max_map_count). */
+static inline void *stack_lend(struct stacks *all, unsigned int class)
+{
+    struct stack_pool *pool = stack_pool_of(all, class);
+    struct list *newest = pool->warm.prev;
+
+    if (unlikely(list_empty(&pool->warm)))
+        return coil__stack_lend_cold(all, class);
+    list_remove(newest);
+    if (pool->warm_idle > --pool->warm_count)
+        pool->warm_idle = pool->warm_count;
+    return newest;
+}
+
+static inline void stack_return(struct stacks *all, unsigned int class, void *block)
+{
+    struct stack_pool *pool = stack_pool_of(all, class);
+
+    list_push_back(&pool->warm, block);
+    pool->warm_count++;
+}
 
 /* The lowest usable address of the stack that block is the top of. */
-void *coil__stack_bottom(const struct stacks *all, unsigned int class, void *block);
+static inline void *stack_bottom(const struct stacks *all, unsigned int class, void *block)
+{
+    return (char *)((uintptr_t)block >> class << class) + all->page_size;
+}
 
 /* Is there anything that trimming would give back? */
 bool coil__stacks_trimmable(const struct stacks *all);
 
 /* Gives pages of stacks that were not needed since the last call back to the kernel: half of them,
  * and a bounded number. True: there were more. */
-bool coil__stacks_trim(struct stacks *all, size_t block_size);
+bool coil__stacks_trim(struct stacks *all);
 
 size_t coil__stacks_mapped(const struct stacks *all);
 

@@ -1,14 +1,7 @@
 /* switch_aarch64.S - the context switch; see switch_x86_64.S. */
 
-    .text
-    .p2align 4
-    .globl coil__switch
-    .hidden coil__switch
-    .type coil__switch, %function
-/* void coil__switch(void **save, void *load) */
-coil__switch:
-    .cfi_startproc
-    hint #34 /* bti c */
+/* What a call preserves, onto the stack; where that is, into [x0]. */
+    .macro SAVE
     sub sp, sp, #160
     .cfi_adjust_cfa_offset 160
     stp x19, x20, [sp, #0]
@@ -35,10 +28,30 @@ coil__switch:
     .cfi_rel_offset x30, 88
     mov x9, sp
     str x9, [x0]
+    .endm
+
+    .text
+    .p2align 4
+    .globl coil__switch
+    .hidden coil__switch
+    .type coil__switch, %function
+/* void coil__switch(void **save, void *load) */
+coil__switch:
+    .cfi_startproc
+    hint #34 /* bti c */
+    SAVE
+    mov x0, x1
+    .globl coil__resume
+    .hidden coil__resume
+    .globl coil__resume_unforeseen
+    .hidden coil__resume_unforeseen
+/* void coil__resume(void *load); and the other too: a jump would have to meet a landing pad. */
+coil__resume:
+coil__resume_unforeseen:
+    mov sp, x0
     .globl coil__switch_parked
     .hidden coil__switch_parked
 coil__switch_parked:
-    mov sp, x1
     ldp x19, x20, [sp, #0]
     ldp x21, x22, [sp, #16]
     ldp x23, x24, [sp, #32]
@@ -68,18 +81,41 @@ coil__switch_parked:
     .size coil__switch, . - coil__switch
 
     .p2align 4
+    .globl coil__start
+    .hidden coil__start
+    .type coil__start, %function
+/* void coil__start(void **save, struct coil_task *t) */
+coil__start:
+    .cfi_startproc
+    hint #34 /* bti c */
+    SAVE
+    mov x0, x1
+    .cfi_endproc
+    .size coil__start, . - coil__start
+    .globl coil__begin
+    .hidden coil__begin
+    .type coil__begin, %function
+/* void coil__begin(struct coil_task *t): a task's block is the top of its stack. */
+coil__begin:
+    .cfi_startproc
+    .cfi_undefined x30
+    mov sp, x0
+    mov x29, xzr
+    adr x30, bottom
+    b coil__task_main
+    .cfi_endproc
+    .size coil__begin, . - coil__begin
+
+    .p2align 4
     .globl coil__context_entry
     .hidden coil__context_entry
     .type coil__context_entry, %function
-/* Where a made context begins: x19 is the function, x20 its argument. The outermost frame. */
+/* Where the outermost frame of a task would return to. */
 coil__context_entry:
     .cfi_startproc
     .cfi_undefined x30
-    hint #36 /* bti j: reached by ret, which needs none, and by a debugger */
-    mov x29, xzr
-    mov x30, xzr
-    mov x0, x20
-    blr x19
+    nop
+bottom:
     brk #1
     .cfi_endproc
     .size coil__context_entry, . - coil__context_entry

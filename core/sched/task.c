@@ -5,15 +5,7 @@
 
 #include "group.h"
 #include "loop.h"
-
-#define BLOCK_ALIGN 64
-
-size_t coil__task_block_size(void)
-{
-    /* The stack pool keeps a pointer of its own at the end of the block. */
-    return (sizeof(struct coil_task) + sizeof(void *) + BLOCK_ALIGN - 1) &
-           ~(size_t)(BLOCK_ALIGN - 1);
-}
+#include "park.h"
 
 struct coil_task *coil_task_self(void)
 {
@@ -28,20 +20,22 @@ static void check_scopes_ended(const struct coil_task *t)
                   t->scope->site);
 }
 
-static void task_main(void *arg)
+void coil__task_main(struct coil_task *self)
 {
-    struct coil_task *self = arg;
     bool was_cancelled;
+    int result;
+    int rc;
 
-    coil__context_arrived();
-    self->result = self->fn(self->arg);
+    coil__context_arrived(NULL);
+    result = self->fn(self->arg);
     check_scopes_ended(self);
 
     was_cancelled = self->own.seen & ASK_STOP || self->told;
+    rc = scope_leave(&self->own, result);
     if (self->group)
-        coil__group_task_ended(self, coil__scope_end(&self->own, self->result), was_cancelled);
+        coil__group_task_ended(self, result, rc, was_cancelled);
     else
-        coil__main_ended(self, coil__scope_end(&self->own, self->result));
+        coil__main_ended(self, rc);
     self->state = TASK_ENDED;
     coil__switch_for_good(self);
 }
@@ -50,33 +44,31 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
                                  void *arg, unsigned int stack_class, const char *name,
                                  const char *site)
 {
-    size_t block_size = coil__task_block_size();
-    struct coil_task *t = coil__stack_lend(&loop->stacks, stack_class, block_size);
+    struct coil_task *t = stack_lend(&loop->stacks, stack_class);
 
     if (!t)
         return NULL;
+    coil__context_make(&t->context, stack_bottom(&loop->stacks, stack_class, t));
     t->loop = loop;
-    t->abort = NULL;
-    t->waits_for = NULL;
-    t->stack_class = (uint8_t)stack_class;
-    t->aborting.next = NULL;
+    t->scope = &t->own;
     t->group = NULL;
     t->handle = NULL;
     t->fn = fn;
     t->arg = arg;
+    t->abort = NULL;
+    t->waits_for = NULL;
+    t->open_park = false;
+    t->told = false;
+    t->message_code = 0;
+    t->stack_class = (uint8_t)stack_class;
+    t->to_abort = false;
     t->name = name;
     t->site = site;
     t->errors = NULL;
-    t->message = NULL;
-    t->told = false;
-    t->open_park = false;
-    coil__scope_prepare(&t->own);
-    coil__scope_begin(&t->own, parent, t, loop, COIL_FOREVER, site);
-    t->scope = &t->own;
-    coil__context_make(&t->context, coil__stack_bottom(&loop->stacks, stack_class, t), t, task_main,
-                       t);
+    scope_clear(&t->own, loop, STAGE_BEGUN);
+    scope_join(&t->own, parent, t, site);
     loop->living++;
-    coil__ready(loop, t);
+    push_ready(loop, t);
     return t;
 }
 
@@ -87,25 +79,22 @@ void coil__check_aborted(const struct coil_task *t)
                   t->name, t->site);
 }
 
-int coil__park(struct coil_task *self, coil_abort_fn *abort_fn, void *ctx, const char *what)
+bool coil__abort_now(struct coil_task *self)
 {
-    self->state = TASK_PARKED;
-    self->abort = abort_fn;
-    self->abort_ctx = ctx;
-    self->waits_for = what;
-    if (unlikely(task_cancelled(self)) && abort_fn) {
-        self->abort = NULL;
-        if (abort_fn(ctx) == COIL_ABORT_DONE) {
-            coil__check_aborted(self);
-            self->state = TASK_RUNNING;
-            self->waits_for = NULL;
-            return task_refuse(self);
-        }
-    }
-    coil__switch_away(self);
+    coil_abort_fn *abort_fn = self->abort;
+
+    self->abort = NULL;
+    if (abort_fn(self->abort_ctx) != COIL_ABORT_DONE)
+        return false;
+    coil__check_aborted(self);
+    self->state = TASK_RUNNING;
     self->waits_for = NULL;
-    self->told |= self->wake_result == -ECANCELED;
-    return self->wake_result;
+    return true;
+}
+
+void coil__yield(struct coil_task *self)
+{
+    yield(self);
 }
 
 int coil_park(coil_abort_fn *abort_fn, void *ctx, const char *what)
@@ -116,18 +105,9 @@ int coil_park(coil_abort_fn *abort_fn, void *ctx, const char *what)
     if (unlikely(!self))
         coil__die("coil_park outside of any task");
     self->open_park = true;
-    r = coil__park(self, abort_fn, ctx, what);
+    r = park(self, abort_fn, ctx, what);
     self->open_park = false;
     return r;
-}
-
-void coil__unpark(struct coil_task *t, int result)
-{
-    assert(t->state == TASK_PARKED);
-
-    t->abort = NULL;
-    t->wake_result = result;
-    coil__ready(t->loop, t);
 }
 
 void coil_unpark(struct coil_task *t, int result)
@@ -136,5 +116,5 @@ void coil_unpark(struct coil_task *t, int result)
         coil__die("coil_unpark of task %s, spawned at %s, from outside its loop", t->name, t->site);
     if (unlikely(t->state != TASK_PARKED || !t->open_park))
         coil__die("coil_unpark of task %s, spawned at %s, which is not parked", t->name, t->site);
-    coil__unpark(t, result);
+    unpark(t, result);
 }

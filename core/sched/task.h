@@ -24,11 +24,16 @@ enum task_state {
 /* Inline successes a task may have in one step before it gives way. */
 #define TASK_BUDGET 32
 
+/* What every task needs comes first: two lines of the cache, and two of its scope. */
 struct coil_task {
     struct context context;
     struct coil_task *next_ready;
     struct loop *loop;
-    struct scope *scope; /* the innermost one */
+    struct scope *scope;   /* the innermost one */
+    struct group *group;   /* NULL for the main task */
+    struct handle *handle; /* may be NULL */
+    coil_task_fn *fn;
+    void *arg;
 
     coil_abort_fn *abort; /* while parked and not aborted yet */
     void *abort_ctx;
@@ -36,61 +41,69 @@ struct coil_task {
     int wake_result;
     uint8_t state; /* enum task_state */
     uint8_t budget;
-    bool open_park; /* parked by coil_park: coil_unpark may wake it */
-    bool told;      /* got -ECANCELED, and no scope has caught it yet */
+    bool open_park;   /* parked by coil_park: coil_unpark may wake it */
+    bool told;        /* got -ECANCELED, and no scope has caught it yet */
+    int message_code; /* 0, or the failure that message is for */
     uint8_t stack_class;
-    struct list waiting;  /* on whatever queue it parks in */
-    struct list aborting; /* on a canceller's list, between its marking and its aborts */
-
-    struct group *group;   /* NULL for the main task */
-    struct list siblings;  /* in group */
-    struct handle *handle; /* may be NULL */
-    coil_task_fn *fn;
-    void *arg;
-    int result;
+    bool to_abort; /* on a canceller's list, between its marking and its aborts */
     const char *name;
-    const char *site; /* of the spawn */
-
-    struct scope own;      /* around everything it does; coil_task_cancel cancels it */
+    const char *site;      /* of the spawn */
     struct errors *errors; /* of the last group it ended that failed */
-    const char *message;   /* from coil_fail, */
-    int message_code;      /* for a failure of this code */
+
+    struct scope own; /* around everything it does; coil_task_cancel cancels it */
+
+    struct list waiting; /* on whatever queue it parks in */
+    struct list aborting;
+    const char *message; /* from coil_fail */
 };
+
+/* At the top of each stack: a task, and the pointer that the stack pool keeps there. */
+#define TASK_BLOCK_SIZE ((sizeof(struct coil_task) + sizeof(void *) + 63) & ~(size_t)63)
+
+/* The loop this thread runs, and its running task. All that is not in struct loop: it says where
+ * that is. A copy of the library has its own. */
+struct here {
+    struct loop *loop;
+    struct coil_task *task;
+};
+extern __thread struct here coil__here __attribute__((tls_model("initial-exec")));
+
+static inline struct coil_task *here_task(void)
+{
+    return coil__here.task;
+}
 
 /* Makes a task of fn, ready to run, whose own scope is under parent. NULL: no memory. */
 struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_task_fn *fn,
                                  void *arg, unsigned int stack_class, const char *name,
                                  const char *site);
 
-/* Blocks the calling task. The door to everything that waits; contract in coil/lowlevel.h. */
-int coil__park(struct coil_task *self, coil_abort_fn *abort, void *ctx, const char *what);
-void coil__unpark(struct coil_task *t, int result);
-
 /* After an abort function has said DONE: dies if it unparked the task all the same. */
 void coil__check_aborted(const struct coil_task *t);
-
-/* Lets every other ready task run. */
-void coil__yield(struct coil_task *self);
-
-/* Counts one thing done without waiting; past the budget, gives way. */
-static inline void task_charge(struct coil_task *self)
-{
-    if (unlikely(!--self->budget))
-        coil__yield(self);
-}
-
-/* What a call answers in a cancelled task. It does not wait, so it is charged: a task that does not
- * listen must not stop the others. */
-static inline int task_refuse(struct coil_task *self)
-{
-    task_charge(self);
-    self->told = true;
-    return -ECANCELED;
-}
 
 static inline bool task_cancelled(const struct coil_task *t)
 {
     return t->scope->seen & ASK_STOP;
+}
+
+/* The calling task, which may begin s. */
+static inline struct coil_task *scope_beginner(const struct scope *s, const char *site)
+{
+    struct coil_task *self = here_task();
+
+    if (unlikely(!self || self->scope == s)) /* it would become its own parent */
+        coil__scope_no_begin(s, site);
+    return self;
+}
+
+/* The calling task, of which s is the innermost scope, and a group's or not. */
+static inline struct coil_task *scope_ender(const struct scope *s, bool of_group, const char *site)
+{
+    struct coil_task *self = here_task();
+
+    if (unlikely(!self || self->scope != s || s->of_group != of_group))
+        coil__scope_no_end(s, of_group, site);
+    return self;
 }
 
 #endif

@@ -1,0 +1,126 @@
+/* park.h - how a task gives way: the ready queue, yield, park and unpark.
+ *
+ * Inline all the way down to the switch. Each return between a switch and the code that asked for it
+ * is one that the processor has forgotten, or predicts from the task that ran before. */
+#ifndef CORE_SCHED_PARK_H
+#define CORE_SCHED_PARK_H
+
+#include <errno.h>
+
+#include "loop.h"
+
+/* With no operation under way, no timer armed and no mail, nothing but our own tasks can have made
+ * anything happen: the next turn can begin without a look at the world. */
+static inline bool begin_turn_at_once(struct loop *loop)
+{
+    if (!loop->ready_count || loop->operations || loop->timers.count ||
+        !mailbox_empty(&loop->mailbox) || loop->shuffle_state)
+        return false;
+    loop->turns++;
+    loop->steps_left = loop->ready_count;
+    return true;
+}
+
+static inline void push_ready(struct loop *loop, struct coil_task *t)
+{
+    t->state = TASK_READY;
+    t->next_ready = NULL;
+    *loop->ready_tail = t;
+    loop->ready_tail = &t->next_ready;
+    loop->ready_count++;
+}
+
+static inline struct coil_task *pop_ready(struct loop *loop)
+{
+    struct coil_task *t = loop->ready_head;
+
+    loop->ready_head = t->next_ready;
+    if (!loop->ready_head)
+        loop->ready_tail = &loop->ready_head;
+    loop->ready_count--;
+    loop->steps_left--;
+    loop->switches++;
+    t->state = TASK_RUNNING;
+    t->budget = TASK_BUDGET;
+    coil__here.task = t;
+    return t;
+}
+
+/* Who runs after the calling task: the next of this turn, or the loop. */
+static inline struct context *pop_next(struct loop *loop)
+{
+    if (loop->steps_left || begin_turn_at_once(loop))
+        return &pop_ready(loop)->context;
+    coil__here.task = NULL;
+    return &loop->context;
+}
+
+static inline void switch_to(struct loop *loop, struct context *from, struct context *to)
+{
+    loop->starter = to->sp ? NULL : from;
+    context_switch(from, to);
+}
+
+static inline void switch_away(struct coil_task *self)
+{
+    struct context *next = pop_next(self->loop);
+
+    if (next != &self->context)
+        switch_to(self->loop, &self->context, next);
+}
+
+/* Lets every other ready task run. */
+static inline void yield(struct coil_task *self)
+{
+    push_ready(self->loop, self);
+    switch_away(self);
+}
+
+/* The same, for who hardly ever does. */
+void coil__yield(struct coil_task *self);
+
+/* Counts one thing done without waiting; past the budget, gives way. */
+static inline void task_charge(struct coil_task *self)
+{
+    if (unlikely(!--self->budget))
+        coil__yield(self);
+}
+
+/* What a call answers in a cancelled task. It does not wait, so it is charged: a task that does not
+ * listen must not stop the others. */
+static inline int task_refuse(struct coil_task *self)
+{
+    task_charge(self);
+    self->told = true;
+    return -ECANCELED;
+}
+
+/* Parks a task that is cancelled already, if its abort function will have it so. True: it need not
+ * park; -ECANCELED it is. */
+bool coil__abort_now(struct coil_task *self);
+
+/* Blocks the calling task. The door to everything that waits; contract in coil/lowlevel.h. */
+static inline int park(struct coil_task *self, coil_abort_fn *abort_fn, void *ctx, const char *what)
+{
+    self->state = TASK_PARKED;
+    self->abort = abort_fn;
+    self->abort_ctx = ctx;
+    self->waits_for = what;
+    if (unlikely(task_cancelled(self)) && abort_fn && coil__abort_now(self))
+        return task_refuse(self);
+    switch_away(self);
+    self->waits_for = NULL;
+    self->told |= self->wake_result == -ECANCELED;
+    return self->wake_result;
+}
+
+static inline void unpark(struct coil_task *t, int result)
+{
+    assert(t->state == TASK_PARKED);
+
+    t->abort = NULL;
+    t->wake_result = result;
+    push_ready(t->loop, t);
+}
+
+#endif
