@@ -41,6 +41,34 @@ COIL_API COIL_MUST_CHECK int coil_park(coil_abort_fn *abort, void *ctx, const ch
  * thread; anything else aborts with a line. Does not switch. */
 COIL_API void coil_unpark(struct coil_task *t, int result);
 
+/* --- Parking lots -------------------------------------------------------------------------------
+ *
+ * A queue of parked tasks, first come, first served: what all primitives of coil are made of. (trio:
+ * ParkingLot) It is zeroed memory, usable before a loop exists, by the tasks of one loop, and must
+ * not go away with tasks in it. A task that is cancelled leaves it at once. */
+struct coil_lot {
+    uint64_t opaque_[4];
+};
+#define COIL_LOT_INIT {{0}}
+
+/* Waits in lot until unparked. what is as for coil_park. A checkpoint.
+ * The result given to unpark (0 or more).  -ECANCELED: asked to stop; nobody's unpark was spent on
+ * us.  -EOWNERDEAD: the lot is broken, or was meanwhile. */
+COIL_API COIL_MUST_CHECK int coil_lot_park(struct coil_lot *lot, const char *what);
+
+/* Makes up to count tasks ready, the longest waiting first; coil_lot_park returns result in each
+ * (>= 0). Returns how many there were. Not a checkpoint. */
+COIL_API size_t coil_lot_unpark(struct coil_lot *lot, size_t count, int result);
+
+/* Moves up to count tasks to the end of another lot without waking them. Returns how many. */
+COIL_API size_t coil_lot_repark(struct coil_lot *lot, struct coil_lot *to, size_t count);
+
+/* Wakes all with -EOWNERDEAD; whoever parks here later gets the same at once. For good. */
+COIL_API void coil_lot_break(struct coil_lot *lot);
+
+/* How many tasks wait in lot. */
+COIL_API size_t coil_lot_count(const struct coil_lot *lot);
+
 #ifdef __cplusplus
 }
 #endif
