@@ -2,19 +2,7 @@
 #include "lot.h"
 
 _Static_assert(sizeof(struct lot) <= sizeof(struct coil_lot), "coil_lot is too small");
-
-void coil__lot_add(struct lot *lot, struct waiter *w)
-{
-    w->lot = lot;
-    w->next = NULL;
-    w->prev = lot->last;
-    if (lot->last)
-        lot->last->next = w;
-    else
-        lot->first = w;
-    lot->last = w;
-    lot->count++;
-}
+_Static_assert(sizeof(struct breaker) <= sizeof(struct coil_breaker), "coil_breaker is too small");
 
 void coil__lot_remove(struct waiter *w)
 {
@@ -44,16 +32,10 @@ static void remove_all_of(struct waiter *w)
         coil__lot_remove(&w->others[i]);
 }
 
-static enum coil_abort leave(void *ctx)
+enum coil_abort coil__lot_leave(void *waiter)
 {
-    remove_all_of(ctx);
+    remove_all_of(waiter);
     return COIL_ABORT_DONE;
-}
-
-int coil__lot_wait(struct lot *lot, struct waiter *w, const char *what)
-{
-    coil__lot_add(lot, w);
-    return park(w->task, leave, w, what);
 }
 
 int coil__lot_wait_shielded(struct lot *lot, struct waiter *w, const char *what)
@@ -69,13 +51,14 @@ void coil__lot_wake(struct waiter *w, int result)
     unpark(w->task, result);
 }
 
-struct coil_task *coil__sync_self(const char *what)
+_Noreturn void coil__lot_not_ours(const struct coil_task *t)
 {
-    struct coil_task *self = here_task();
+    coil__die("task %s, spawned at %s, is woken from outside its loop", t->name, t->site);
+}
 
-    if (unlikely(!self))
-        coil__die("%s outside of any task", what);
-    return self;
+_Noreturn void coil__sync_no_self(const char *what)
+{
+    coil__die("%s outside of any task", what);
 }
 
 /* --- The public side ------------------------------------------------------------------------- */
@@ -89,7 +72,7 @@ int coil_lot_park(struct coil_lot *public, const char *what)
 
     if (r < 0)
         return r;
-    return lot->broken ? -EOWNERDEAD : coil__lot_wait(lot, &w, what);
+    return lot->broken ? sync_answer(self, -EOWNERDEAD) : coil__lot_wait(lot, &w, what);
 }
 
 size_t coil_lot_unpark(struct coil_lot *lot, size_t count, int result)
@@ -127,4 +110,38 @@ void coil_lot_break(struct coil_lot *lot)
 size_t coil_lot_count(const struct coil_lot *lot)
 {
     return lot_of(lot)->count;
+}
+
+/* --- Breakers -------------------------------------------------------------------------------- */
+
+static struct breaker *breaker_of(struct coil_breaker *b)
+{
+    return (struct breaker *)b;
+}
+
+static void break_lot(struct hold *h)
+{
+    struct breaker *b = container_of(h, struct breaker, hold);
+
+    h->task = NULL;
+    coil_lot_break((struct coil_lot *)b->lot);
+}
+
+int coil_breaker_add(struct coil_breaker *public, struct coil_task *t, struct coil_lot *lot)
+{
+    struct breaker *b = breaker_of(public);
+
+    if (!t || !lot)
+        return -EINVAL;
+    if (b->hold.task)
+        return -EBUSY;
+    b->lot = lot_of(lot);
+    task_hold(t, &b->hold, break_lot);
+    return 0;
+}
+
+void coil_breaker_remove(struct coil_breaker *b)
+{
+    if (breaker_of(b)->hold.task)
+        hold_remove(&breaker_of(b)->hold);
 }

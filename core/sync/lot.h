@@ -1,7 +1,7 @@
 /* lot.h - queues of waiting tasks, first come, first served: what all primitives are made of.
  *
- * A task waits in one lot, or, to select, in several at once. Whoever wakes it takes it out of all of
- * them at once, so a task that stands in a lot can always be handed something. */
+ * A task waits in one lot, or, to select, in several at once. Whoever wakes it takes it out of all
+ * of them at once, so a task that stands in a lot can always be handed something. */
 #ifndef CORE_SYNC_LOT_H
 #define CORE_SYNC_LOT_H
 
@@ -24,12 +24,19 @@ struct waiter {
     bool woken; /* by whoever took it out, not by a cancel */
 };
 
-/* Zeroed, it is empty. */
+/* Zeroed, it is empty. Its owner may be gone once it has woken the last: a task that was woken, or
+ * has left, touches nothing but its own waiter. */
 struct lot {
     struct waiter *first;
     struct waiter *last;
     size_t count;
     bool broken;
+};
+
+/* Breaks a lot when a task ends. */
+struct breaker {
+    struct hold hold;
+    struct lot *lot;
 };
 
 static inline struct lot *lot_of(const struct coil_lot *l)
@@ -38,14 +45,33 @@ static inline struct lot *lot_of(const struct coil_lot *l)
 }
 
 /* Puts w at the end of lot. */
-void coil__lot_add(struct lot *lot, struct waiter *w);
+static inline void coil__lot_add(struct lot *lot, struct waiter *w)
+{
+    w->lot = lot;
+    w->next = NULL;
+    w->prev = lot->last;
+    if (lot->last)
+        lot->last->next = w;
+    else
+        lot->first = w;
+    lot->last = w;
+    lot->count++;
+}
 
 /* Takes w out of its lot, if it is in one. */
 void coil__lot_remove(struct waiter *w);
 
+/* An abort function: takes a waiter out of all lots it waits in. DONE. */
+enum coil_abort coil__lot_leave(void *waiter);
+
 /* Waits in lot, with w, of which item and count are the caller's. 0 or more: the result given to
- * lot_wake. -ECANCELED: w is out of the lot. No checkpoint before: for that see sync_checkpoint. */
-int coil__lot_wait(struct lot *lot, struct waiter *w, const char *what);
+ * lot_wake. -ECANCELED: w is out of the lot. In either case the lot may be gone. No checkpoint
+ * before: for that see sync_checkpoint. */
+static inline int coil__lot_wait(struct lot *lot, struct waiter *w, const char *what)
+{
+    coil__lot_add(lot, w);
+    return park(w->task, coil__lot_leave, w, what);
+}
 
 /* The same where cancellation does not reach. */
 int coil__lot_wait_shielded(struct lot *lot, struct waiter *w, const char *what);
@@ -53,12 +79,31 @@ int coil__lot_wait_shielded(struct lot *lot, struct waiter *w, const char *what)
 /* Takes w out of its lot, and out of all others it waits in, and makes its task ready. */
 void coil__lot_wake(struct waiter *w, int result);
 
+/* Dies: the tasks in a lot are woken from another thread. */
+_Noreturn void coil__lot_not_ours(const struct coil_task *t);
+
 /* Wakes the first. False: there is none. */
 static inline bool lot_wake_first(struct lot *lot, int result)
 {
-    if (!lot->first)
+    struct waiter *w = lot->first;
+
+    if (!w)
         return false;
-    coil__lot_wake(lot->first, result);
+    if (unlikely(w->task->loop != coil__here.loop))
+        coil__lot_not_ours(w->task);
+    if (unlikely(w->others)) {
+        coil__lot_wake(w, result);
+        return true;
+    }
+    lot->first = w->next;
+    if (w->next)
+        w->next->prev = NULL;
+    else
+        lot->last = NULL;
+    lot->count--;
+    w->lot = NULL;
+    w->woken = true;
+    unpark(w->task, result);
     return true;
 }
 
@@ -68,14 +113,33 @@ static inline void lot_wake_all(struct lot *lot, int result)
         continue;
 }
 
-/* The calling task; dies outside of one. what: "coil_event_wait". */
-struct coil_task *coil__sync_self(const char *what);
+/* Dies: not in a task. */
+_Noreturn void coil__sync_no_self(const char *what);
 
-/* Before a call that may wait: a deadline that has passed acts now, a cancelled task is refused. 0 or
- * -ECANCELED. */
+/* The calling task; dies outside of one. what: "coil_event_wait". */
+static inline struct coil_task *coil__sync_self(const char *what)
+{
+    struct coil_task *self = here_task();
+
+    if (unlikely(!self))
+        coil__sync_no_self(what);
+    return self;
+}
+
+/* Before a call that may wait: a deadline that was past when it was set acts now, a cancelled task
+ * is refused. 0 or -ECANCELED. */
 static inline int sync_checkpoint(struct coil_task *self)
 {
+    if (unlikely(self->loop->deadline_unseen))
+        fire_timers(self->loop);
     return unlikely(task_cancelled(self)) ? task_refuse(self) : 0;
+}
+
+/* What a call answers that need not wait, though it might have had to. */
+static inline int sync_answer(struct coil_task *self, int result)
+{
+    task_charge(self);
+    return result;
 }
 
 #endif
