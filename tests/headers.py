@@ -18,6 +18,22 @@ COMPILERS = {
 # which literals have in C and lambdas in C++.
 USES = '''#include <coil.h>
 #include <coil/lowlevel.h>
+static struct coil_lot lot = COIL_LOT_INIT;
+static struct coil_breaker breaker = COIL_BREAKER_INIT;
+static struct coil_event event = COIL_EVENT_INIT;
+static struct coil_watch watch = COIL_WATCH_INIT;
+static struct coil_lock lock = COIL_LOCK_INIT;
+static struct coil_condition condition = COIL_CONDITION_INIT;
+static struct coil_semaphore semaphore = COIL_SEMAPHORE_INIT(-1, COIL_UNLIMITED);
+static struct coil_rwlock rwlock = COIL_RWLOCK_INIT;
+static struct coil_barrier barrier = COIL_BARRIER_INIT(3);
+static struct coil_limiter limiter = COIL_LIMITER_INIT(40);
+static struct coil_token token = COIL_TOKEN_INIT;
+static struct coil_future future = COIL_FUTURE_INIT;
+static struct coil_guard guard = COIL_GUARD_INIT("reading from");
+extern const void *const use_all[];
+const void *const use_all[] = {&lot, &breaker, &event, &watch, &lock, &condition, &semaphore, &rwlock, &barrier,
+                               &limiter, &token, &future, &guard};
 static int child(void *arg) { return coil_fail(*(int *)arg, "no"); }
 static int body(void *arg)
 {

@@ -71,6 +71,40 @@ async def channel_round_trip(count):
     assert ball == count
 
 
+async def lock(count):
+    lock = anyio.Lock()
+    for _ in range(count):
+        await lock.acquire()
+        lock.release()
+
+
+async def pass_it_on(lock, count):
+    for _ in range(count):
+        await lock.acquire()
+        lock.release()
+
+
+async def lock_hand_over(count):
+    lock = anyio.Lock()
+    async with anyio.create_task_group() as tasks:
+        await lock.acquire()  # both wait
+        for _ in range(2):
+            tasks.start_soon(pass_it_on, lock, count // 2)
+        await anyio.wait_all_tasks_blocked()
+        lock.release()
+
+
+async def event_set(count, clock):
+    event = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(count):
+            tasks.start_soon(event.wait)
+        await anyio.wait_all_tasks_blocked()
+        clock.start()
+        event.set()
+    clock.stop()
+
+
 if __name__ == "__main__":
     anyio.run(micro.measure, spawn_join, yield_between_two, cancel_join, timeout_scope,
-             channel_round_trip)
+             channel_round_trip, lock, lock_hand_over, event_set)

@@ -63,13 +63,47 @@ async def channel_round_trip(count):
     assert ball == count
 
 
+async def lock(count):
+    lock = asyncio.Lock()
+    for _ in range(count):
+        await lock.acquire()
+        lock.release()
+
+
+async def pass_it_on(lock, count):
+    for _ in range(count):
+        await lock.acquire()
+        lock.release()
+
+
+async def lock_hand_over(count):
+    lock = asyncio.Lock()
+    async with asyncio.TaskGroup() as tasks:
+        await lock.acquire()  # both wait
+        for _ in range(2):
+            tasks.create_task(pass_it_on(lock, count // 2))
+        await asyncio.sleep(0)
+        lock.release()
+
+
+async def event_set(count, clock):
+    event = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(count):
+            tasks.create_task(event.wait())
+        await asyncio.sleep(0)
+        clock.start()
+        event.set()
+    clock.stop()
+
+
 def main():
     run = asyncio.run
     if "--uvloop" in sys.argv[1:]:
         import uvloop
         run = uvloop.run
     run(micro.measure(spawn_join, yield_between_two, cancel_join, timeout_scope,
-                      channel_round_trip))
+                      channel_round_trip, lock, lock_hand_over, event_set))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import time
 
 PASS_COUNT = 5
 COUNTS = {"spawn_join": 5_000, "yield": 20_000, "cancel_join": 1_000, "timeout_scope": 20_000,
-          "channel_round_trip": 5_000}
+          "channel_round_trip": 5_000,
+          "lock": 20_000, "lock_hand_over": 20_000, "event_set": 1_000}
 
 
 class Clock:
@@ -43,11 +44,15 @@ async def best_of_timed(bench, count):
     return best_ns
 
 
-async def measure(spawn_join, yield_between_two, cancel_join, timeout_scope, channel_round_trip):
+async def measure(spawn_join, yield_between_two, cancel_join, timeout_scope, channel_round_trip, lock,
+                  lock_hand_over, event_set):
     print(json.dumps({
         "spawn_join": await best_of(spawn_join, COUNTS["spawn_join"]),
         "yield": await best_of(yield_between_two, COUNTS["yield"]),
         "cancel_join": await best_of_timed(cancel_join, COUNTS["cancel_join"]),
         "timeout_scope": await best_of(timeout_scope, COUNTS["timeout_scope"]),
         "channel_round_trip": await best_of(channel_round_trip, COUNTS["channel_round_trip"]),
+        "lock": await best_of(lock, COUNTS["lock"]),
+        "lock_hand_over": await best_of(lock_hand_over, COUNTS["lock_hand_over"]),
+        "event_set": await best_of_timed(event_set, COUNTS["event_set"]),
     }))

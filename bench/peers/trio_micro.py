@@ -70,7 +70,41 @@ async def channel_round_trip(count):
     assert ball == count
 
 
+async def lock(count):
+    lock = trio.Lock()
+    for _ in range(count):
+        await lock.acquire()
+        lock.release()
+
+
+async def pass_it_on(lock, count):
+    for _ in range(count):
+        await lock.acquire()
+        lock.release()
+
+
+async def lock_hand_over(count):
+    lock = trio.Lock()
+    async with trio.open_nursery() as nursery:
+        await lock.acquire()  # both wait
+        for _ in range(2):
+            nursery.start_soon(pass_it_on, lock, count // 2)
+        await trio.testing.wait_all_tasks_blocked()
+        lock.release()
+
+
+async def event_set(count, clock):
+    event = trio.Event()
+    async with trio.open_nursery() as nursery:
+        for _ in range(count):
+            nursery.start_soon(event.wait)
+        await trio.testing.wait_all_tasks_blocked()
+        clock.start()
+        event.set()
+    clock.stop()
+
+
 if __name__ == "__main__":
     import trio.testing
     trio.run(micro.measure, spawn_join, yield_between_two, cancel_join, timeout_scope,
-             channel_round_trip)
+             channel_round_trip, lock, lock_hand_over, event_set)

@@ -34,6 +34,7 @@ struct loop {
     struct backend *backend;
     struct backend_reason reason;
 
+    bool deadline_unseen; /* one was armed, and may be past: nobody has looked at the clock since */
     struct timers timers;
     struct scope root;
     struct stacks stacks;
@@ -81,6 +82,7 @@ static inline void fire_timers(struct loop *loop)
 {
     int64_t now_ns;
 
+    loop->deadline_unseen = false;
     if (!loop->timers.count)
         return;
     now_ns = loop->ops->now(loop->backend);

@@ -123,6 +123,7 @@ static void arm(struct scope *s)
     if (at_ns == COIL_FOREVER || s->asked & ASK_STOP)
         return;
     s->timer.fire = timer_fired;
+    s->loop->deadline_unseen = true;
     coil__timer_add(&s->loop->timers, &s->timer, at_ns > 0 ? at_ns : 0);
 }
 

@@ -27,6 +27,19 @@ static void check_scopes_ended(const struct coil_task *t)
                   t->scope->site);
 }
 
+/* The task has ended holding these. Whoever wants them must hear of it. */
+static void orphan_holds(struct coil_task *t)
+{
+    struct hold *h;
+
+    while ((h = t->holds)) {
+        t->holds = h->next;
+        if (h->next)
+            h->next->at = &t->holds;
+        h->orphan(h);
+    }
+}
+
 void coil__task_main(struct coil_task *self)
 {
     bool was_cancelled;
@@ -37,6 +50,8 @@ void coil__task_main(struct coil_task *self)
     result = self->fn(self->arg);
     check_not_forked(self);
     check_scopes_ended(self);
+    if (unlikely(self->holds))
+        orphan_holds(self);
 
     was_cancelled = self->own.seen & ASK_STOP || self->told_to_stop;
     rc = scope_leave(&self->own, result);
@@ -73,6 +88,7 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
     t->name = name;
     t->site = site;
     t->errors = NULL;
+    t->holds = NULL;
     scope_clear(&t->own, loop, STAGE_BEGUN);
     scope_join(&t->own, parent, t, site);
     loop->living++;

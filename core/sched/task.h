@@ -8,6 +8,7 @@
 #include "../../include/coil/lowlevel.h"
 #include "../list.h"
 #include "context.h"
+#include "hold.h"
 #include "scope.h"
 
 struct group;
@@ -24,7 +25,7 @@ enum task_state {
 /* Inline successes a task may have in one step before it gives way. */
 #define TASK_BUDGET 32
 
-/* What every task needs comes first: two lines of the cache, and two of its scope. */
+/* What every task needs comes first: two lines of the cache, and two that end in its scope. */
 struct coil_task {
     struct context context;
     struct coil_task *next_ready;
@@ -49,6 +50,7 @@ struct coil_task {
     const char *name;
     const char *site;      /* of the spawn */
     struct errors *errors; /* of the last group it ended that failed */
+    struct hold *holds;    /* what others wait for it to give back, newest first */
 
     struct scope own; /* around everything it does; coil_task_cancel cancels it */
 
@@ -99,6 +101,12 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
 
 /* Calls the abort function of t, which is parked and has one. True: it said DONE. */
 bool coil__abort(struct coil_task *t);
+
+/* Has h be t's, until hold_remove. */
+static inline void task_hold(struct coil_task *t, struct hold *h, void (*orphan)(struct hold *h))
+{
+    hold_add(h, t, &t->holds, orphan);
+}
 
 static inline bool task_cancelled(const struct coil_task *t)
 {

@@ -2,6 +2,7 @@
 #include "lot.h"
 
 _Static_assert(sizeof(struct lot) <= sizeof(struct coil_lot), "coil_lot is too small");
+_Static_assert(sizeof(struct breaker) <= sizeof(struct coil_breaker), "coil_breaker is too small");
 
 void coil__lot_remove(struct waiter *w)
 {
@@ -55,11 +56,6 @@ _Noreturn void coil__lot_not_ours(const struct coil_task *t)
     coil__die("task %s, spawned at %s, is woken from outside its loop", t->name, t->site);
 }
 
-_Noreturn void coil__sync_no_self(const char *what)
-{
-    coil__die("%s outside of any task", what);
-}
-
 /* --- The public side ------------------------------------------------------------------------- */
 
 int coil_lot_park(struct coil_lot *public, const char *what)
@@ -109,4 +105,38 @@ void coil_lot_break(struct coil_lot *lot)
 size_t coil_lot_count(const struct coil_lot *lot)
 {
     return lot_of(lot)->count;
+}
+
+/* --- Breakers -------------------------------------------------------------------------------- */
+
+static struct breaker *breaker_of(struct coil_breaker *b)
+{
+    return (struct breaker *)b;
+}
+
+static void break_lot(struct hold *h)
+{
+    struct breaker *b = container_of(h, struct breaker, hold);
+
+    h->task = NULL;
+    coil_lot_break((struct coil_lot *)b->lot);
+}
+
+int coil_breaker_add(struct coil_breaker *public, struct coil_task *t, struct coil_lot *lot)
+{
+    struct breaker *b = breaker_of(public);
+
+    if (!t || !lot)
+        return -EINVAL;
+    if (b->hold.task)
+        return -EBUSY;
+    b->lot = lot_of(lot);
+    task_hold(t, &b->hold, break_lot);
+    return 0;
+}
+
+void coil_breaker_remove(struct coil_breaker *b)
+{
+    if (breaker_of(b)->hold.task)
+        hold_remove(&breaker_of(b)->hold);
 }

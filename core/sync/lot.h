@@ -34,6 +34,12 @@ struct lot {
     bool broken;
 };
 
+/* Breaks a lot when a task ends. */
+struct breaker {
+    struct hold hold;
+    struct lot *lot;
+};
+
 static inline struct lot *lot_of(const struct coil_lot *l)
 {
     return (struct lot *)(uintptr_t)l;
@@ -108,22 +114,18 @@ static inline void lot_wake_all(struct lot *lot, int result)
         continue;
 }
 
-/* Dies: not in a task. */
-_Noreturn void coil__sync_no_self(const char *what);
-
 /* The calling task; dies outside of one. what: "coil_event_wait". */
 static inline struct coil_task *coil__sync_self(const char *what)
 {
-    struct coil_task *self = here_task();
-
-    if (unlikely(!self))
-        coil__sync_no_self(what);
-    return self;
+    return need_task(what, NULL);
 }
 
-/* Before a call that may wait: a cancelled task is refused. 0 or -ECANCELED. */
+/* Before a call that may wait: a deadline that was past when it was set acts now, a cancelled task
+ * is refused. 0 or -ECANCELED. */
 static inline int sync_checkpoint(struct coil_task *self)
 {
+    if (unlikely(self->loop->deadline_unseen))
+        fire_timers(self->loop);
     return unlikely(task_cancelled(self)) ? task_refuse(self) : 0;
 }
 

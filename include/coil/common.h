@@ -24,6 +24,13 @@
 #define COIL_MILLISECOND INT64_C(1000000)
 #define COIL_SECOND      INT64_C(1000000000)
 
+/* What static initialisers are made of. */
+/* clang-format off */
+#define COIL_ZEROED_          {{0}}
+#define COIL_AFTER_LOT_(...)  {{0, 0, 0, 0, __VA_ARGS__}}
+#define COIL_AFTER_HOLD_(...) {{0}, __VA_ARGS__}
+/* clang-format on */
+
 /* Where a call stands in the source: remembered by scopes and tasks, shown in diagnostics. */
 #define COIL_STRING_(x) #x
 #define COIL_STRING(x)  COIL_STRING_(x)

@@ -51,7 +51,7 @@ COIL_API void coil_unpark(struct coil_task *t, int result);
 struct coil_lot {
     uint64_t opaque_[4];
 };
-#define COIL_LOT_INIT {{0}}
+#define COIL_LOT_INIT COIL_ZEROED_
 
 /* Waits in lot until unparked. what is as for coil_park. A checkpoint.
  * The result given to unpark (0 or more).  -ECANCELED: asked to stop; nobody's unpark was spent on
@@ -70,6 +70,22 @@ COIL_API void coil_lot_break(struct coil_lot *lot);
 
 /* How many tasks wait in lot. */
 COIL_API size_t coil_lot_count(const struct coil_lot *lot);
+
+/* Breaks a lot when a task ends: who waits there for something that only this task can give would
+ * wait for ever. (trio: add_parking_lot_breaker) It lies next to what the task holds, zeroed, and
+ * must not go away while it is added. */
+struct coil_breaker {
+    uint64_t opaque_[5];
+};
+#define COIL_BREAKER_INIT COIL_ZEROED_
+
+/* Has lot broken if t ends before coil_breaker_remove. Any number may be added for a task or a lot.
+ * 0.  -EBUSY: this one is added already.  -EINVAL: t or lot is NULL. */
+COIL_API COIL_MUST_CHECK int coil_breaker_add(struct coil_breaker *b, struct coil_task *t,
+                                              struct coil_lot *lot);
+
+/* Does nothing if b is not added, or has done its work. */
+COIL_API void coil_breaker_remove(struct coil_breaker *b);
 
 #ifdef __cplusplus
 }
