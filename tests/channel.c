@@ -773,6 +773,21 @@ COIL_TEST(channel, s4_4_a_task_closed_upon_and_then_cancelled_hears_of_the_close
     coil_sender_close(&l.tx);
 }
 
+COIL_TEST(channel, s2_7_a_deadline_already_past_comes_before_an_item_that_is_there)
+{
+    struct line l = line_of(2);
+    struct coil_scope s;
+    int item = -1;
+
+    CHECK_EQ(send_now(&l.tx, 1), 0);
+    coil_scope_begin(&s, coil_now() - 1);
+    CHECK_EQ(coil_channel_receive(&l.rx, &item), -ECANCELED);
+    CHECK_EQ(coil_channel_send(&l.tx, &item), -ECANCELED);
+    CHECK_EQ(coil_scope_end(&s, -ECANCELED), 0);
+    CHECK_EQ(line_stats(&l.tx).used, 1);
+    line_close(&l);
+}
+
 COIL_TEST(channel, s4_1_who_never_waits_still_gives_way)
 {
     struct line l = line_of(1);

@@ -71,6 +71,26 @@ static int with_commas(struct coil_group *g)
                                  &(struct coil_spawn_options){.name = "a", .stack_size = 1 << 20});
 #endif
 }
+int choose(struct coil_sender *tx, struct coil_receiver *rx, struct coil_broadcast_receiver *all,
+           struct coil_latest_receiver *latest, int fd);
+int choose(struct coil_sender *tx, struct coil_receiver *rx, struct coil_broadcast_receiver *all,
+           struct coil_latest_receiver *latest, int fd)
+{
+    const struct pair out = {1, 2};
+    struct pair in;
+    uint64_t seen = 0;
+    void *value;
+    struct coil_case cases[] = {
+        COIL_CASE_SEND(tx, &out), COIL_CASE_RECEIVE(rx, &in), COIL_CASE_BROADCAST(all, &in),
+        COIL_CASE_LATEST(latest, &in), COIL_CASE_EVENT(&event), COIL_CASE_WATCH(&watch, &seen),
+        COIL_CASE_FUTURE(&future, &value), COIL_CASE_READABLE(fd), COIL_CASE_WRITABLE(fd),
+    };
+    cases[0] = COIL_CASE_READABLE(fd + 1);
+#ifndef __cplusplus
+    cases[1] = COIL_CASE_SEND(tx, &(struct pair){1, 2});
+#endif
+    return coil_select(cases, sizeof(cases) / sizeof(cases[0]));
+}
 int use(struct coil_group *g);
 int use(struct coil_group *g)
 {

@@ -413,6 +413,128 @@ COIL_TEST(select, s5_9_broadcast_and_latest_are_received_as_well)
     }
 }
 
+/* An event, a watch and a future, in this order. */
+struct others {
+    struct coil_event event;
+    struct coil_watch watch;
+    struct coil_future future;
+    uint64_t seen;
+    void *value;
+    struct coil_case cases[3];
+};
+
+static void others_begin(struct others *o)
+{
+    memset(o, 0, sizeof(*o));
+    o->cases[0] = COIL_CASE_EVENT(&o->event);
+    o->cases[1] = COIL_CASE_WATCH(&o->watch, &o->seen);
+    o->cases[2] = COIL_CASE_FUTURE(&o->future, &o->value);
+}
+
+static void others_fire(struct others *o, int which)
+{
+    if (which == 0)
+        coil_event_set(&o->event);
+    else if (which == 1)
+        coil_watch_notify(&o->watch);
+    else
+        CHECK_EQ(coil_future_set(&o->future, -EAGAIN, o), 0); /* a code like any other */
+}
+
+static void others_check(const struct others *o, int fired)
+{
+    static const int results[] = {0, 0, -EAGAIN};
+
+    CHECK_EQ(o->cases[fired].result, results[fired]);
+    CHECK_EQ(o->seen, fired == 1);
+    CHECK_EQ(o->value == o, fired == 2);
+    CHECK_EQ(o->value == NULL, fired != 2);
+}
+
+static size_t others_waiting(const struct others *o)
+{
+    struct coil_event_stats event;
+    struct coil_watch_stats watch;
+    struct coil_future_stats future;
+
+    coil_event_stats(&o->event, &event);
+    coil_watch_stats(&o->watch, &watch);
+    coil_future_stats(&o->future, &future);
+    return event.waiting + watch.waiting + future.waiting;
+}
+
+COIL_TEST(select, s5_9_an_event_a_watch_and_a_future_are_ready_when_they_are)
+{
+    for (int which = 0; which < 3; which++) {
+        struct others o;
+
+        others_begin(&o);
+        CHECK_EQ(coil_select_nowait(o.cases, 3), -EAGAIN);
+        others_fire(&o, which);
+        CHECK_EQ(coil_select(o.cases, 3), which);
+        others_check(&o, which);
+        CHECK_EQ(coil_select_nowait(o.cases, 3), which == 1 ? -EAGAIN : which);
+    }
+}
+
+COIL_TEST(select, s5_9_an_event_a_watch_and_a_future_wake_it)
+{
+    for (int which = 0; which < 3; which++) {
+        struct others o;
+        struct chooser chooser = {.cases = o.cases, .count = 3};
+        struct coil_group g;
+
+        others_begin(&o);
+        coil_group_begin(&g);
+        spawn_chooser(&g, &chooser);
+        CHECK_EQ(others_waiting(&o), 3);
+        others_fire(&o, which);
+        CHECK_EQ(others_waiting(&o), 0);
+        for (int late = 0; late < 3; late++)
+            if (late != which)
+                others_fire(&o, late); /* it has gone by then */
+        CHECK_EQ(coil_group_end(&g, 0), 0);
+        CHECK_EQ(chooser.index, which);
+        others_check(&o, which);
+    }
+}
+
+COIL_TEST(select, s5_9_cancelled_it_has_left_an_event_a_watch_and_a_future)
+{
+    struct others o;
+    struct chooser chooser = {.cases = o.cases, .count = 3};
+    struct coil_group g;
+
+    others_begin(&o);
+    coil_group_begin(&g);
+    spawn_chooser(&g, &chooser);
+    coil_task_cancel(&chooser.handle, NULL);
+    CHECK_EQ(others_waiting(&o), 0);
+    for (int which = 0; which < 3; which++)
+        others_fire(&o, which);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(chooser.index, -ECANCELED);
+    CHECK_EQ(o.seen, 0);
+    CHECK(!o.value);
+}
+
+COIL_TEST(select, s5_9_the_value_of_a_future_need_not_be_wanted)
+{
+    struct coil_future f = COIL_FUTURE_INIT;
+    struct coil_case c = COIL_CASE_FUTURE(&f, NULL);
+    struct chooser chooser = {.cases = &c, .count = 1};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    spawn_chooser(&g, &chooser);
+    CHECK_EQ(coil_future_set(&f, 7, &c), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(c.result, 7);
+    c.result = 0;
+    CHECK_EQ(coil_select(&c, 1), 0);
+    CHECK_EQ(c.result, 7);
+}
+
 COIL_TEST(select, s5_9_as_many_cases_as_it_may_have)
 {
     struct line lines[COIL_SELECT_MOST];
@@ -1062,6 +1184,8 @@ COIL_TEST(select, one_wrong_case_is_einval_and_nothing_happens)
 {
     struct line l = line_of(1);
     int item = -1;
+    struct coil_watch watch = COIL_WATCH_INIT;
+    uint64_t seen = 0;
     struct coil_case right = COIL_CASE_RECEIVE(&l.rx, &item);
     struct coil_case wrong[] = {
         {.kind = 0, .on = &l.rx, .item = &item},
@@ -1073,6 +1197,10 @@ COIL_TEST(select, one_wrong_case_is_einval_and_nothing_happens)
         COIL_CASE_SEND(&l.tx, NULL),
         COIL_CASE_BROADCAST(NULL, &item),
         COIL_CASE_LATEST(NULL, &item),
+        COIL_CASE_EVENT(NULL),
+        COIL_CASE_WATCH(NULL, &seen),
+        COIL_CASE_WATCH(&watch, NULL),
+        COIL_CASE_FUTURE(NULL, NULL),
     };
 
     CHECK_EQ(send_now(&l.tx, 4), 0);

@@ -34,19 +34,7 @@ void coil_event_stats(const struct coil_event *e, struct coil_event_stats *ret)
 
 /* --- Watch ----------------------------------------------------------------------------------- */
 
-/* A waiter's item is its `seen`, which notify fills in: the watch may be gone when the task runs.
- *  */
-struct watch {
-    struct lot lot;
-    uint64_t generation;
-};
-
 _Static_assert(sizeof(struct watch) <= sizeof(struct coil_watch), "coil_watch is too small");
-
-static struct watch *watch_of(const struct coil_watch *w)
-{
-    return (struct watch *)(uintptr_t)w;
-}
 
 uint64_t coil_watch_generation(const struct coil_watch *w)
 {

@@ -1,4 +1,4 @@
-/* event.h - an event as select sees it. */
+/* event.h - an event and a watch as select sees them. */
 #ifndef CORE_SYNC_EVENT_H
 #define CORE_SYNC_EVENT_H
 
@@ -19,6 +19,18 @@ static inline struct event *event_of(const struct coil_event *e)
 static inline bool event_ready(const struct event *e)
 {
     return e->set;
+}
+
+/* A waiter's item is its `seen`, which notify fills in: the watch may be gone when the task
+ * runs. */
+struct watch {
+    struct lot lot;
+    uint64_t generation;
+};
+
+static inline struct watch *watch_of(const struct coil_watch *w)
+{
+    return (struct watch *)(uintptr_t)w;
 }
 
 #endif

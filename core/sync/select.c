@@ -4,6 +4,8 @@
 #include "../op.h"
 #include "broadcast.h"
 #include "channel.h"
+#include "event.h"
+#include "future.h"
 #include "lot.h"
 
 /* --- What can be waited for ------------------------------------------------------------------ */
@@ -54,6 +56,47 @@ static struct lot *lot_of_broadcast(const struct coil_case *c)
     return &broadcast_receiver_of(c->on)->lot;
 }
 
+static bool try_event(const struct coil_case *c, int *ret)
+{
+    *ret = 0;
+    return event_ready(event_of(c->on));
+}
+
+static struct lot *lot_of_event(const struct coil_case *c)
+{
+    return &event_of(c->on)->lot;
+}
+
+static bool try_watch(const struct coil_case *c, int *ret)
+{
+    uint64_t generation = watch_of(c->on)->generation;
+    uint64_t *seen = c->item;
+
+    if (generation == *seen)
+        return false;
+    *seen = generation;
+    *ret = 0;
+    return true;
+}
+
+static struct lot *lot_of_watch(const struct coil_case *c)
+{
+    return &watch_of(c->on)->lot;
+}
+
+static bool try_future(const struct coil_case *c, int *ret)
+{
+    if (!future_ready(future_of(c->on)))
+        return false;
+    *ret = coil_future_result(c->on, c->item);
+    return true;
+}
+
+static struct lot *lot_of_future(const struct coil_case *c)
+{
+    return &future_of(c->on)->lot;
+}
+
 static struct op op_of(const struct coil_case *c)
 {
     return coil__op_poll(c->fd, c->kind == COIL_CASE_KIND_WRITABLE);
@@ -71,6 +114,9 @@ static const struct kind kinds[] = {
     [COIL_CASE_KIND_SEND] = {try_send, lot_of_senders, true},
     [COIL_CASE_KIND_BROADCAST] = {try_broadcast, lot_of_broadcast, true},
     [COIL_CASE_KIND_LATEST] = {try_broadcast, lot_of_broadcast, true},
+    [COIL_CASE_KIND_EVENT] = {try_event, lot_of_event, false},
+    [COIL_CASE_KIND_WATCH] = {try_watch, lot_of_watch, true},
+    [COIL_CASE_KIND_FUTURE] = {try_future, lot_of_future, false},
     [COIL_CASE_KIND_READABLE] = {try_descriptor, NULL, false},
     [COIL_CASE_KIND_WRITABLE] = {try_descriptor, NULL, false},
 };

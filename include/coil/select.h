@@ -4,6 +4,7 @@
 
 #include "channel.h"
 #include "common.h"
+#include "sync.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -41,6 +42,9 @@ enum coil_case_kind {
     COIL_CASE_KIND_SEND,
     COIL_CASE_KIND_BROADCAST,
     COIL_CASE_KIND_LATEST,
+    COIL_CASE_KIND_EVENT,
+    COIL_CASE_KIND_WATCH,
+    COIL_CASE_KIND_FUTURE,
     COIL_CASE_KIND_READABLE,
     COIL_CASE_KIND_WRITABLE,
 };
@@ -61,13 +65,26 @@ COIL_API COIL_MUST_CHECK int coil_select(struct coil_case *cases, size_t count);
 /* The same without waiting. -EAGAIN: no case is ready. Not a checkpoint. */
 COIL_API COIL_MUST_CHECK int coil_select_nowait(struct coil_case *cases, size_t count);
 
-/* To be used as values: in an initialiser, in an assignment. */
-#define COIL_CASE_RECEIVE(receiver, item)   coil_case_receive_((receiver), (item))
-#define COIL_CASE_SEND(sender, item)        coil_case_send_((sender), (item))
-#define COIL_CASE_BROADCAST(receiver, item) coil_case_broadcast_((receiver), (item))
-#define COIL_CASE_LATEST(receiver, item)    coil_case_latest_((receiver), (item))
-#define COIL_CASE_READABLE(fd)              coil_case_fd_(COIL_CASE_KIND_READABLE, (fd))
-#define COIL_CASE_WRITABLE(fd)              coil_case_fd_(COIL_CASE_KIND_WRITABLE, (fd))
+/* Cases, as values: for an initialiser, for an assignment. What they are made of:
+ *
+ *      COIL_CASE_RECEIVE(receiver, item)       as coil_channel_receive
+ *      COIL_CASE_SEND(sender, item)            as coil_channel_send
+ *      COIL_CASE_BROADCAST(receiver, item)     as coil_broadcast_receive
+ *      COIL_CASE_LATEST(receiver, item)        as coil_latest_receive
+ *      COIL_CASE_EVENT(event)                  as coil_event_wait
+ *      COIL_CASE_WATCH(watch, seen)            as coil_watch_wait
+ *      COIL_CASE_FUTURE(future, value)         as coil_future_wait
+ *      COIL_CASE_READABLE(fd)                  as coil_wait_readable
+ *      COIL_CASE_WRITABLE(fd)                  as coil_wait_writable */
+#define COIL_CASE_RECEIVE(...)   coil_case_receive_(__VA_ARGS__)
+#define COIL_CASE_SEND(...)      coil_case_send_(__VA_ARGS__)
+#define COIL_CASE_BROADCAST(...) coil_case_broadcast_(__VA_ARGS__)
+#define COIL_CASE_LATEST(...)    coil_case_latest_(__VA_ARGS__)
+#define COIL_CASE_EVENT(...)     coil_case_event_(__VA_ARGS__)
+#define COIL_CASE_WATCH(...)     coil_case_watch_(__VA_ARGS__)
+#define COIL_CASE_FUTURE(...)    coil_case_future_(__VA_ARGS__)
+#define COIL_CASE_READABLE(...)  coil_case_fd_(COIL_CASE_KIND_READABLE, __VA_ARGS__)
+#define COIL_CASE_WRITABLE(...)  coil_case_fd_(COIL_CASE_KIND_WRITABLE, __VA_ARGS__)
 
 static inline struct coil_case coil_case_(int kind, int fd, void *on, void *item)
 {
@@ -99,6 +116,21 @@ static inline struct coil_case coil_case_broadcast_(struct coil_broadcast_receiv
 static inline struct coil_case coil_case_latest_(struct coil_latest_receiver *r, void *item)
 {
     return coil_case_(COIL_CASE_KIND_LATEST, -1, r, item);
+}
+
+static inline struct coil_case coil_case_event_(struct coil_event *e)
+{
+    return coil_case_(COIL_CASE_KIND_EVENT, -1, e, NULL);
+}
+
+static inline struct coil_case coil_case_watch_(struct coil_watch *w, uint64_t *seen)
+{
+    return coil_case_(COIL_CASE_KIND_WATCH, -1, w, seen);
+}
+
+static inline struct coil_case coil_case_future_(struct coil_future *f, void **value)
+{
+    return coil_case_(COIL_CASE_KIND_FUTURE, -1, f, value);
 }
 
 static inline struct coil_case coil_case_fd_(int kind, int fd)
