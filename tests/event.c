@@ -195,7 +195,7 @@ static int follow(void *arg)
 
     while (last < 100) {
         CHECK_EQ(coil_watch_wait(&n->watch, &seen), 0);
-        CHECK(n->now > last);
+        CHECK(n->now >= last);
         last = n->now;
         for (int i = 0; i < last % 5; i++)
             coil_yield_shielded();

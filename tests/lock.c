@@ -239,25 +239,49 @@ COIL_TEST(lock, s5_2_trio_3035_and_so_does_whoever_comes_later)
     CHECK_EQ(coil_lock_release(&l), -EPERM);
 }
 
-static int be_refused_everything(void *l)
+struct graveyard {
+    struct coil_lock lock;
+    struct coil_rwlock rwlock;
+    const struct coil_task *dead;
+    bool haunted; /* another task came to lie where the dead one had */
+};
+
+static int die_with_both(void *arg)
 {
-    CHECK_EQ(coil_lock_acquire(l), -EOWNERDEAD);
-    CHECK_EQ(coil_lock_acquire_nowait(l), -EOWNERDEAD);
-    CHECK_EQ(coil_lock_release(l), -EPERM);
+    struct graveyard *y = arg;
+
+    y->dead = coil_task_self();
+    CHECK_EQ(coil_lock_acquire(&y->lock), 0);
+    return coil_rwlock_acquire_write(&y->rwlock);
+}
+
+static int be_refused_everything(void *arg)
+{
+    struct graveyard *y = arg;
+
+    y->haunted |= coil_task_self() == y->dead;
+    CHECK_EQ(coil_lock_acquire(&y->lock), -EOWNERDEAD);
+    CHECK_EQ(coil_lock_acquire_nowait(&y->lock), -EOWNERDEAD);
+    CHECK_EQ(coil_lock_release(&y->lock), -EPERM);
+    CHECK_EQ(coil_rwlock_acquire_write(&y->rwlock), -EOWNERDEAD);
+    CHECK_EQ(coil_rwlock_release_write(&y->rwlock), -EPERM);
     return 0;
 }
 
 /* Its stack, and with it its task's address, is used again. */
 COIL_TEST(lock, s5_2_a_task_in_the_dead_owners_place_is_not_taken_for_it)
 {
-    struct coil_lock l = COIL_LOCK_INIT;
+    struct graveyard y = {.lock = COIL_LOCK_INIT, .rwlock = COIL_RWLOCK_INIT};
     struct coil_group g;
 
     coil_group_begin(&g);
-    SPAWN(&g, acquire, &l);
+    SPAWN(&g, die_with_both, &y);
     give_way();
-    for (int i = 0; i < 10; i++)
-        SPAWN(&g, be_refused_everything, &l);
+    for (int i = 0; i < 100 && !y.haunted; i++) {
+        SPAWN(&g, be_refused_everything, &y);
+        give_way();
+    }
+    CHECK(y.haunted);
     CHECK_EQ(coil_group_end(&g, 0), 0);
 }
 
