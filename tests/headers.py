@@ -24,13 +24,18 @@ static int body(void *arg)
     struct coil_group g;
     struct coil_scope s;
     struct coil_handle h;
-    struct coil_spawn_options with = {"name", 0, &h};
+    struct coil_spawn_options with = {"name", 0, &h, 1};
+    intptr_t value = 0;
     int rc;
     coil_group_begin(&g);
     coil_timeout_begin(&s, coil_now() + 5 * COIL_SECOND);
     rc = coil_group_spawn(&g, child, arg);
     if (rc >= 0)
         rc = coil_group_spawn_with(&g, child, arg, &with);
+    if (rc >= 0)
+        rc = coil_group_start(&g, child, arg, &value);
+    if (rc >= 0)
+        rc = coil_group_start_with(&g, child, arg, &value, &with);
     coil_task_cancel(&h, "why not");
     coil_scope_request(&s, COIL_MILLISECOND, "soon");
     coil_scope_cancel(&s, "now");

@@ -1,4 +1,4 @@
-/* group.c - begin, spawn, end; and the handle of a single task. */
+/* group.c - begin, spawn, start, end; and the handle of a single task. */
 #include "group.h"
 
 #include <errno.h>
@@ -19,11 +19,8 @@ static struct handle *handle_of(const struct coil_handle *h)
     return (struct handle *)(uintptr_t)h;
 }
 
-void coil_group_begin_at(struct coil_group *public, const char *site)
+static inline void begin(struct group *g, struct coil_task *self, const char *site)
 {
-    struct group *g = group_of(public);
-    struct coil_task *self = scope_beginner(&g->scope, site);
-
     scope_clear(&g->scope, self->loop, STAGE_BEGUN);
     g->scope.of_group = true;
     scope_join(&g->scope, self->scope, self, site);
@@ -34,8 +31,16 @@ void coil_group_begin_at(struct coil_group *public, const char *site)
     g->task_gave_in = false;
     g->host = self;
     g->count = 0;
+    g->services = 0;
     g->errors = NULL;
     g->dropped = 0;
+}
+
+void coil_group_begin_at(struct coil_group *public, const char *site)
+{
+    struct group *g = group_of(public);
+
+    begin(g, scope_beginner(&g->scope, site), site);
 }
 
 static void handle_begin(struct handle *h, struct coil_task *t, const struct group *g)
@@ -43,24 +48,20 @@ static void handle_begin(struct handle *h, struct coil_task *t, const struct gro
     h->task = t;
     h->result = -EAGAIN;
     h->cancelled = false;
+    h->started = false;
     h->name = t->name;
     h->parent = g->host->name;
     list_init(&h->waiters);
     t->handle = h;
 }
 
-int coil_group_spawn_at(struct coil_group *public, coil_task_fn *fn, void *arg,
-                        const struct coil_spawn_options *options, const char *name,
-                        const char *site)
+/* May a task run fn in g? *ret: on a stack of which class. */
+static inline int check(const struct group *g, coil_task_fn *fn,
+                        const struct coil_spawn_options *options, const char *site,
+                        unsigned int *ret)
 {
-    static const struct coil_spawn_options defaults;
-    struct group *g = group_of(public);
-    struct loop *loop = coil__here.loop;
-    unsigned int class;
-    struct coil_task *t;
+    const struct loop *loop = coil__here.loop;
 
-    if (!options)
-        options = &defaults;
     if (!fn)
         return -EINVAL;
     if (g->state != GROUP_ACTIVE)
@@ -68,17 +69,56 @@ int coil_group_spawn_at(struct coil_group *public, coil_task_fn *fn, void *arg,
     if (unlikely(g->scope.loop != loop))
         coil__die("a task is spawned at %s from outside the loop of its group, begun at %s", site,
                   g->scope.site);
-    class = options->stack_size ? coil__stack_class(options->stack_size) : loop->stack_class;
-    if (!class)
-        return -EINVAL;
+    *ret = options->stack_size ? coil__stack_class(options->stack_size) : loop->stack_class;
+    return *ret ? 0 : -EINVAL;
+}
 
-    t = coil__task_new(loop, &g->scope, fn, arg, class, options->name ? options->name : name, site);
+/* The new task, in g. NULL: no memory. */
+static inline struct coil_task *spawn(struct group *g, coil_task_fn *fn, void *arg,
+                                      unsigned int class, const struct coil_spawn_options *options,
+                                      const char *name, const char *site)
+{
+    struct coil_task *t = coil__task_new(g->scope.loop, &g->scope, fn, arg, class,
+                                         options->name ? options->name : name, site);
+
     if (!t)
-        return -ENOMEM;
+        return NULL;
     t->group = g;
     g->count++;
     if (options->handle)
         handle_begin(handle_of(options->handle), t, g);
+    return t;
+}
+
+/* t, of g, is one from now on. */
+static void serve(struct coil_task *t, struct group *g)
+{
+    t->role |= ROLE_SERVICE;
+    g->services++;
+    coil_scope_set_shield((struct coil_scope *)&t->own, true);
+}
+
+static const struct coil_spawn_options spawn_defaults;
+
+int coil_group_spawn_at(struct coil_group *public, coil_task_fn *fn, void *arg,
+                        const struct coil_spawn_options *options, const char *name,
+                        const char *site)
+{
+    struct group *g = group_of(public);
+    unsigned int class;
+    struct coil_task *t;
+    int r;
+
+    if (!options)
+        options = &spawn_defaults;
+    r = check(g, fn, options, site, &class);
+    if (r < 0)
+        return r;
+    t = spawn(g, fn, arg, class, options, name, site);
+    if (!t)
+        return -ENOMEM;
+    if (unlikely(options->service))
+        serve(t, g);
     return 0;
 }
 
@@ -126,6 +166,16 @@ static void handle_end(struct handle *h, int result, bool cancelled)
         unpark(container_of(n, struct coil_task, waiting), 0);
 }
 
+/* A task of g has ended, or gone elsewhere. The host waits until there are none, and again, for
+ * each service, when there is nothing else. */
+static inline void count_down(struct group *g)
+{
+    if (--g->count == g->services && g->waiting) {
+        g->waiting = false;
+        unpark(g->host, 0);
+    }
+}
+
 void coil__group_task_ended(struct coil_task *t, int result, int rc, bool was_cancelled)
 {
     struct group *g = t->group;
@@ -139,23 +189,31 @@ void coil__group_task_ended(struct coil_task *t, int result, int rc, bool was_ca
 
     if (t->handle)
         handle_end(t->handle, result, result == -ECANCELED && was_cancelled);
-    if (!--g->count && g->waiting) {
-        g->waiting = false;
-        unpark(g->host, 0);
-    }
+    if (unlikely(t->role & ROLE_SERVICE))
+        g->services--;
+    count_down(g);
 }
 
-int coil_group_end_at(struct coil_group *public, int rc, const char *site)
+/* Only services are left, so theirs are the only scopes in g's, in the order of their spawns. */
+static void cancel_newest_service(struct group *g, const char *site)
 {
-    struct group *g = group_of(public);
-    struct coil_task *self = scope_ender(&g->scope, true, site);
+    struct scope *newest = container_of(g->scope.children.prev, struct scope, siblings);
 
+    assert(newest->task->role & ROLE_SERVICE);
+
+    coil__scope_cancel(newest, COIL_CAUSE_SHUTDOWN, "only services are left", g->host->name, site);
+}
+
+static inline int end(struct group *g, struct coil_task *self, int rc, const char *site)
+{
     if (rc < 0 && !(rc == -ECANCELED && (task_cancelled(self) || self->told_to_stop)))
         fail(g, self, rc, g->scope.site);
 
     if (!g->count)
         yield(self);
     while (g->count) { /* again: before we ran, somebody may have spawned */
+        if (unlikely(g->count == g->services))
+            cancel_newest_service(g, site);
         g->waiting = true;
         (void)park(self, NULL, NULL, "group end");
     }
@@ -168,6 +226,85 @@ int coil_group_end_at(struct coil_group *public, int rc, const char *site)
         self->errors = g->errors;
     }
     return g->first_error ? g->first_error : rc;
+}
+
+int coil_group_end_at(struct coil_group *public, int rc, const char *site)
+{
+    struct group *g = group_of(public);
+
+    return end(g, scope_ender(&g->scope, true, site), rc, site);
+}
+
+/* --- A task that says when it has started ---------------------------------------------------- */
+
+int coil_group_start_at(struct coil_group *public, coil_task_fn *fn, void *arg, intptr_t *ret,
+                        const struct coil_spawn_options *options, const char *name,
+                        const char *site)
+{
+    struct coil_task *self = need_task("coil_group_start", site);
+    struct group *g = group_of(public);
+    struct start start = {.group = g};
+    unsigned int class;
+    struct coil_task *t;
+    int r;
+
+    if (!options)
+        options = &spawn_defaults;
+    r = check(g, fn, options, site, &class);
+    if (r < 0)
+        return r;
+    start.service = options->service;
+    g->count++;
+    begin(&start.before, self, site);
+    t = spawn(&start.before, fn, arg, class, options, name, site);
+    if (t)
+        t->role = ROLE_STARTING;
+    r = end(&start.before, self, t ? 0 : -ENOMEM, site);
+    if (!start.moved)
+        count_down(g);
+    if (r < 0)
+        return r;
+    if (!start.said)
+        return -EPROTO;
+    if (ret)
+        *ret = start.value;
+    return 0;
+}
+
+static void move(struct coil_task *t, struct start *start)
+{
+    t->group = start->group;
+    start->moved = true;
+    if (t->handle)
+        t->handle->parent = start->group->host->name;
+    if (start->service)
+        serve(t, start->group);
+    coil__scope_move(&t->own, &start->group->scope);
+    count_down(&start->before);
+}
+
+int coil_started(intptr_t value)
+{
+    struct coil_task *self = need_task("coil_started", NULL);
+    struct start *start;
+
+    if (self->role & ROLE_STARTED)
+        return -EALREADY;
+    if (!(self->role & ROLE_STARTING))
+        return 0;
+    start = container_of(self->group, struct start, before);
+    self->role = ROLE_STARTED;
+    start->said = true;
+    start->value = value;
+    if (self->handle) {
+        self->handle->started = true;
+        self->handle->start_value = value;
+    }
+    /* In a cancelled start the task may be on its way out, with a cancellation that nobody in the
+     * group would catch. */
+    if (!(start->before.scope.seen & ASK_STOP))
+        move(self, start);
+    return 0;
 }
 
 struct coil_scope *coil_group_scope(struct coil_group *g)
@@ -235,4 +372,14 @@ const char *coil_task_name(const struct coil_handle *h)
 const char *coil_task_parent(const struct coil_handle *h)
 {
     return handle_of(h)->parent;
+}
+
+int coil_task_start_value(const struct coil_handle *public, intptr_t *ret)
+{
+    const struct handle *h = handle_of(public);
+
+    if (!h->started)
+        return -EAGAIN;
+    *ret = h->start_value;
+    return 0;
 }

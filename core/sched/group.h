@@ -20,10 +20,22 @@ struct group {
     bool waiting;       /* the host is parked in the end */
     bool task_gave_in;  /* a task returned -ECANCELED that was not its own affair */
     struct coil_task *host;
-    size_t count;           /* tasks that have not ended */
+    size_t count;           /* tasks that have not ended, or are being started */
+    size_t services;        /* of these */
     struct errors *errors;  /* the group's while it is active; then the host's */
     uint64_t errors_serial; /* whose they are cannot be told from an address that is used again */
     size_t dropped;
+};
+
+/* A task between its start and its coil_started lives in a group of its own, which the starter
+ * ends: so it sees the starter's scopes, and its failure stays there. Then it is moved. */
+struct start {
+    struct group before;
+    struct group *group; /* it goes there, and is counted there throughout */
+    intptr_t value;
+    bool service; /* it will be one */
+    bool said;    /* coil_started has been called */
+    bool moved;   /* ... and the task is in its group */
 };
 
 /* What a handle knows after its task has ended. */
@@ -31,6 +43,8 @@ struct handle {
     struct coil_task *task; /* NULL once it has ended */
     int result;
     bool cancelled; /* it gave in to a cancellation */
+    bool started;   /* it has said start_value */
+    intptr_t start_value;
     const char *name;
     const char *parent;
     struct list waiters;

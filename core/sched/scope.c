@@ -154,6 +154,14 @@ void coil__scope_cancel(struct scope *s, enum coil_cause cause, const char *reas
     update(s);
 }
 
+void coil__scope_move(struct scope *s, struct scope *parent)
+{
+    list_remove(&s->siblings);
+    s->parent = parent;
+    list_push_back(&parent->children, &s->siblings);
+    update(s);
+}
+
 void coil__scope_root(struct scope *s, struct loop *loop, const char *site)
 {
     scope_clear(s, loop, STAGE_BEGUN);

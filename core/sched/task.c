@@ -70,6 +70,7 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
     t->message_code = 0;
     t->stack_class = (uint8_t)stack_class;
     t->to_abort = false;
+    t->role = 0;
     t->name = name;
     t->site = site;
     t->errors = NULL;

@@ -21,6 +21,13 @@ enum task_state {
     TASK_ENDED,
 };
 
+/* What few tasks are. */
+enum task_role {
+    ROLE_STARTING = 1, /* group is the `before` of a struct start */
+    ROLE_STARTED = 2,  /* has said so */
+    ROLE_SERVICE = 4,
+};
+
 /* Inline successes a task may have in one step before it gives way. */
 #define TASK_BUDGET 32
 
@@ -46,6 +53,7 @@ struct coil_task {
     int message_code;  /* 0, or the failure that message is for */
     uint8_t stack_class;
     bool to_abort; /* on a canceller's list, between its marking and its aborts */
+    uint8_t role;  /* ROLE_ bits; 0 for most */
     const char *name;
     const char *site;      /* of the spawn */
     struct errors *errors; /* of the last group it ended that failed */
