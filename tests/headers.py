@@ -42,6 +42,23 @@ static int body(void *arg)
     rc = coil_scope_end(&s, rc);
     return coil_group_end(&g, rc);
 }
+static void dispose(void *arg, int result) { (void)arg; (void)result; }
+static int gather(void *arg)
+{
+    struct coil_call calls[2];
+    struct coil_completions c;
+    struct coil_call *next;
+    size_t index;
+    int rc = coil_all_of(calls, 2);
+    if (rc >= 0)
+        rc = coil_first_of(calls, 2, dispose, &index);
+    if (rc >= 0)
+        rc = coil_map(child, arg, 1, sizeof(int), 1);
+    if (rc < 0 || (rc = coil_completions_begin(&c, calls, 2)) < 0)
+        return rc;
+    rc = coil_completions_next(&c, &next);
+    return coil_completions_end(&c, rc);
+}
 struct pair { int one, two; };
 static int with_commas(struct coil_group *g)
 {
@@ -64,7 +81,7 @@ int use(struct coil_group *g);
 int use(struct coil_group *g)
 {
     int arg = 0;
-    return with_commas(g) + coil_run(0, body, &arg) + coil_runtime_run(0, body, &arg);
+    return with_commas(g) + gather(&arg) + coil_run(0, body, &arg) + coil_runtime_run(0, body, &arg);
 }
 '''
 

@@ -319,6 +319,12 @@ size_t coil_group_count(const struct coil_group *g)
 
 /* --- Handles --------------------------------------------------------------------------------- */
 
+void coil__handle_never(struct handle *h, const char *name, const char *parent)
+{
+    *h = (struct handle){.result = -ECANCELED, .cancelled = true, .name = name, .parent = parent};
+    list_init(&h->waiters);
+}
+
 void coil_task_cancel_at(struct coil_handle *public, const char *reason, const char *site)
 {
     struct handle *h = handle_of(public);

@@ -50,6 +50,9 @@ struct handle {
     struct list waiters;
 };
 
+/* Makes h the handle of a task that never came to be, and counts as cancelled. */
+void coil__handle_never(struct handle *h, const char *name, const char *parent);
+
 /* A task of a group has returned result; that is rc, its own scope's cancellations caught. */
 void coil__group_task_ended(struct coil_task *t, int result, int rc, bool was_cancelled);
 
