@@ -1,6 +1,7 @@
 /* start.c - semantics.md 3.6 and 3.8: a task that says when it has started, and services. */
 #include "parker.h"
 
+#include <stdlib.h>
 #include <sys/resource.h>
 
 #define SPAWN(g, fn, arg) CHECK_EQ(coil_group_spawn(g, fn, arg), 0)
@@ -125,6 +126,7 @@ COIL_TEST(start, s3_6_start_waits_as_long_as_it_takes)
     CHECK_EQ(coil_group_end(&g, 0), 0);
 }
 
+/* trio #2611 */
 COIL_TEST(start, s3_6_an_error_before_started_comes_out_of_start_and_leaves_the_group_healthy)
 {
     struct child c = {.says_nothing = true, .result = -EADDRINUSE};
@@ -292,6 +294,7 @@ COIL_TEST(start, s3_6_in_a_cancelled_task_the_child_runs_to_its_first_checkpoint
     CHECK_EQ(coil_group_end(&g, 0), 0);
 }
 
+/* trio #1431 */
 COIL_TEST(start, s3_6_before_started_the_child_sees_the_starters_deadline)
 {
     struct child c = {.parks_before = true, .before.answer = COIL_ABORT_DONE};
@@ -541,6 +544,85 @@ COIL_TEST(start, s3_6_a_child_that_ends_well_in_a_cancelled_start_has_started)
     CHECK_EQ(coil_group_end(&g, 0), 0);
 }
 
+/* anyio #685, #710 */
+COIL_TEST(start, s3_6_a_cancelled_start_leaves_the_groups_other_tasks_alone)
+{
+    struct parker sibling = {.answer = COIL_ABORT_DONE};
+    struct child c = {.parks_before = true, .before.answer = COIL_ABORT_DONE};
+    struct coil_group g;
+    struct starter s = {.group = &g, .child = &c};
+
+    coil_group_begin(&g);
+    SPAWN(&g, parker_run, &sibling);
+    SPAWN(&g, run_starter, &s);
+    parker_await(&sibling);
+    parker_await(&c.before);
+    coil_scope_cancel(&s.scope, NULL);
+    await(&s.over);
+    CHECK_EQ(s.result, -ECANCELED);
+    CHECK_EQ(sibling.aborts, 0);
+    CHECK_EQ(coil_checkpoint(), 0);
+    parker_unpark(&sibling, 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_group_error_count(&g), 0);
+}
+
+/* anyio #706 */
+COIL_TEST(start, s3_6_cancelled_between_started_and_its_first_checkpoint_it_has_started_once)
+{
+    struct child c = {.parks_after = true, .after.answer = COIL_ABORT_DONE, .value = 5};
+    struct coil_group target;
+    struct coil_group g;
+    struct starter s = {.group = &target, .child = &c, .shielded = true};
+
+    coil_group_begin(&g);
+    coil_group_begin(&target);
+    coil_scope_cancel(coil_group_scope(&target), NULL);
+    SPAWN(&g, run_starter, &s); /* it says so, and its next call is cancelled */
+    await(&s.over);
+    CHECK_EQ(s.result, 0);
+    CHECK_EQ(s.value, 5);
+    CHECK_EQ(c.said, 0);
+    CHECK_EQ(c.after.result, -ECANCELED);
+    CHECK_EQ(coil_group_end(&target, 0), 0);
+    CHECK_EQ(coil_group_error_count(&target), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+static int fail_by_a_group_inside(void *arg)
+{
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    SPAWN(&g, fail_with_words, arg);
+    return coil_group_end(&g, 0);
+}
+
+static int start_what_fails_inside(void *arg)
+{
+    return coil_group_start(arg, fail_by_a_group_inside, NULL, NULL);
+}
+
+/* trio #3261 */
+COIL_TEST(start, s3_6_what_led_to_the_failure_of_a_start_is_kept)
+{
+    struct coil_group target;
+    struct coil_group g;
+    struct coil_error e[3];
+
+    coil_group_begin(&target);
+    coil_group_begin(&g);
+    SPAWN(&g, start_what_fails_inside, &target);
+    CHECK_EQ(coil_group_end(&g, 0), -EADDRINUSE);
+    CHECK_EQ(coil_group_error(&g, 0, &e[0]), 0);
+    CHECK_EQ(coil_error_inner(&e[0], 0, &e[1]), 0);
+    CHECK_EQ(coil_error_inner(&e[1], 0, &e[2]), 0);
+    CHECK(same(e[1].task, "fail_by_a_group_inside"));
+    CHECK(same(e[2].task, "fail_with_words"));
+    CHECK(same(e[2].message, "somebody listens there"));
+    CHECK_EQ(coil_group_end(&target, 0), 0);
+}
+
 /* --- 3.6: the group -------------------------------------------------------------------------- */
 
 struct ender {
@@ -727,6 +809,39 @@ COIL_TEST(start, s3_6_without_memory_for_a_stack_nothing_has_happened)
     CHECK_EQ(coil_checkpoint(), 0);
     CHECK_EQ(coil_group_start(&g, run_child, &c, NULL), 0);
     CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+static bool refuse;
+
+static void *allocate_unless_told(void *ctx, void *ptr, size_t size)
+{
+    (void)ctx;
+    if (size)
+        return refuse ? NULL : realloc(ptr, size);
+    free(ptr);
+    return NULL;
+}
+
+static void start_without_memory(void)
+{
+    struct child c = {.says_nothing = true, .result = -EIO};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    refuse = true;
+    CHECK_EQ(coil_group_start(&g, run_child, &c, NULL), -EIO);
+    c = (struct child){.value = 1};
+    CHECK_EQ(coil_group_start(&g, run_child, &c, NULL), 0);
+    refuse = false;
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+Test(start, s3_6_without_memory_for_a_record_its_failure_comes_out_all_the_same)
+{
+    struct coil_loop_options options = harness_options();
+
+    options.allocate = allocate_unless_told;
+    harness_run(&options, start_without_memory);
 }
 
 /* --- 3.7: the handle of a task that is being started ----------------------------------------- */
