@@ -13,7 +13,7 @@
 
 void coil__op_complete(struct op *op, ssize_t result)
 {
-    struct loop *loop = op->task->loop;
+    struct loop *loop = coil__here.loop;
 
     assert(op->state == OP_PENDING);
 
@@ -22,7 +22,10 @@ void coil__op_complete(struct op *op, ssize_t result)
     loop->operations--;
     if (op->asked && result != -ECANCELED)
         loop->late_results++;
-    unpark(op->task, 0);
+    if (unlikely(op->done))
+        op->done(op);
+    else
+        unpark(op->task, 0);
 }
 
 /* An operation that is only a wait, for what no readiness tells of: longer each time. */
@@ -331,6 +334,50 @@ static int take_side(struct coil_task *self, const struct op *op, struct descrip
 static void give_side_back(const struct op *op, struct descriptor *d)
 {
     d->busy &= (uint8_t)~side_of(op);
+}
+
+int coil__op_watch(struct loop *loop, struct op *op, int fd)
+{
+    struct descriptor *d;
+    ssize_t r = descriptor_get(loop, fd, &d);
+
+    if (r < 0)
+        return (int)r;
+    if (d->busy & SIDE_READ)
+        return -EBUSY;
+    op->fd = fd;
+    op->result = -EAGAIN;
+    if (d->late_error)
+        op->result = 0;
+    else if (loop->ops->readiness && d->ready & SIDE_READ)
+        op->result = coil__op_perform(op);
+    if (op->result == -EAGAIN) {
+        op->descriptor = d;
+        op->state = OP_PENDING;
+        r = loop->ops->submit(loop->backend, op);
+        if (r < 0)
+            return (int)r;
+        loop->operations++;
+    }
+    link_to(op, d);
+    d->busy |= SIDE_READ;
+    return op->state == OP_PENDING ? 0 : 1;
+}
+
+bool coil__op_unwatch(struct loop *loop, struct op *op)
+{
+    if (!ask(loop, op))
+        return false;
+    op->state = OP_DONE;
+    op->result = -ECANCELED;
+    loop->operations--;
+    return true;
+}
+
+void coil__op_forget(struct op *op)
+{
+    give_side_back(op, op->descriptor);
+    unlink_from(op, op->descriptor);
 }
 
 /* No position to fight over, so no -EBUSY. What is not a file has no offsets: whether the ring

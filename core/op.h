@@ -25,6 +25,17 @@ ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd);
  * thread. */
 ssize_t coil__op_run_shielded(struct op *op);
 
+/* Watches fd for no task: op is a poll, and its done will be called when there is something to
+ * read. Until coil__op_forget it is fd's reader.
+ * 0.  1: there is, and done will not be called.  -EBADF, -EBUSY, -ENOMEM: nothing has begun. */
+int coil__op_watch(struct loop *loop, struct op *op, int fd);
+
+/* Asks for the end of a watch that is pending. True: it has ended. False: done will be called. */
+bool coil__op_unwatch(struct loop *loop, struct op *op);
+
+/* op, a watch, is over. */
+void coil__op_forget(struct op *op);
+
 /* Asks every operation on d to hurry, and waits, shielded, until there is none. */
 void coil__op_drain(struct loop *loop, struct descriptor *d);
 

@@ -36,6 +36,10 @@ static int body(void *arg)
         rc = coil_group_start(&g, child, arg, &value);
     if (rc >= 0)
         rc = coil_group_start_with(&g, child, arg, &value, &with);
+    if (rc >= 0)
+        rc = coil_group_spawn_later(&g, coil_now(), child, arg);
+    if (rc >= 0)
+        rc = coil_group_spawn_readable_with(&g, 0, child, arg, &with);
     coil_task_cancel(&h, "why not");
     coil_scope_request(&s, COIL_MILLISECOND, "soon");
     coil_scope_cancel(&s, "now");

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#include "errors.h"
+#include "dormant.h"
 #include "park.h"
 
 _Static_assert(sizeof(struct group) <= sizeof(struct coil_group), "coil_group is too small");
@@ -19,8 +19,11 @@ static struct handle *handle_of(const struct coil_handle *h)
     return (struct handle *)(uintptr_t)h;
 }
 
-static inline void begin(struct group *g, struct coil_task *self, const char *site)
+void coil_group_begin_at(struct coil_group *public, const char *site)
 {
+    struct group *g = group_of(public);
+    struct coil_task *self = scope_beginner(&g->scope, site);
+
     scope_clear(&g->scope, self->loop, STAGE_BEGUN);
     g->scope.of_group = true;
     scope_join(&g->scope, self->scope, self, site);
@@ -32,30 +35,28 @@ static inline void begin(struct group *g, struct coil_task *self, const char *si
     g->host = self;
     g->count = 0;
     g->services = 0;
+    g->dormant.next = NULL;
     g->errors = NULL;
     g->dropped = 0;
 }
 
-void coil_group_begin_at(struct coil_group *public, const char *site)
+static inline void handle_begin(struct handle *h, const char *name, const struct group *g)
 {
-    struct group *g = group_of(public);
-
-    begin(g, scope_beginner(&g->scope, site), site);
-}
-
-static void handle_begin(struct handle *h, struct coil_task *t, const struct group *g)
-{
-    h->task = t;
+    h->task = NULL;
+    h->dormant = NULL;
     h->result = -EAGAIN;
     h->cancelled = false;
     h->started = false;
-    h->name = t->name;
+    h->name = name;
     h->parent = g->host->name;
     list_init(&h->waiters);
-    t->handle = h;
 }
 
-/* May a task run fn in g? *ret: on a stack of which class. */
+void coil__handle_begin(struct handle *h, const char *name, const struct group *g)
+{
+    handle_begin(h, name, g);
+}
+
 static inline int check(const struct group *g, coil_task_fn *fn,
                         const struct coil_spawn_options *options, const char *site,
                         unsigned int *ret)
@@ -73,6 +74,12 @@ static inline int check(const struct group *g, coil_task_fn *fn,
     return *ret ? 0 : -EINVAL;
 }
 
+int coil__group_check(const struct group *g, coil_task_fn *fn,
+                      const struct coil_spawn_options *options, const char *site, unsigned int *ret)
+{
+    return check(g, fn, options, site, ret);
+}
+
 /* The new task, in g. NULL: no memory. */
 static inline struct coil_task *spawn(struct group *g, coil_task_fn *fn, void *arg,
                                       unsigned int class, const struct coil_spawn_options *options,
@@ -85,8 +92,11 @@ static inline struct coil_task *spawn(struct group *g, coil_task_fn *fn, void *a
         return NULL;
     t->group = g;
     g->count++;
-    if (options->handle)
-        handle_begin(handle_of(options->handle), t, g);
+    if (options->handle) {
+        t->handle = handle_of(options->handle);
+        handle_begin(t->handle, t->name, g);
+        t->handle->task = t;
+    }
     return t;
 }
 
@@ -134,6 +144,17 @@ static struct errors *take_inner(struct coil_task *t, int code)
     return inner;
 }
 
+static void record(struct group *g, const struct error_record *e)
+{
+    if (!g->first_error)
+        g->first_error = e->code;
+    if (!coil__errors_add(g->scope.loop, &g->errors, e))
+        g->dropped++;
+    else
+        g->errors_serial = coil__errors_serial(g->errors);
+    coil__scope_cancel(&g->scope, COIL_CAUSE_GROUP_ERROR, e->message, e->task, e->site);
+}
+
 /* Task t, of g or its host, failed with code. */
 static void fail(struct group *g, struct coil_task *t, int code, const char *site)
 {
@@ -146,13 +167,7 @@ static void fail(struct group *g, struct coil_task *t, int code, const char *sit
     };
 
     t->message_code = 0;
-    if (!g->first_error)
-        g->first_error = code;
-    if (!coil__errors_add(g->scope.loop, &g->errors, &e))
-        g->dropped++;
-    else
-        g->errors_serial = coil__errors_serial(g->errors);
-    coil__scope_cancel(&g->scope, COIL_CAUSE_GROUP_ERROR, e.message, e.task, e.site);
+    record(g, &e);
 }
 
 static void handle_end(struct handle *h, int result, bool cancelled)
@@ -160,6 +175,7 @@ static void handle_end(struct handle *h, int result, bool cancelled)
     struct list *n;
 
     h->task = NULL;
+    h->dormant = NULL;
     h->result = result;
     h->cancelled = cancelled;
     while ((n = list_pop_front(&h->waiters)))
@@ -194,6 +210,16 @@ void coil__group_task_ended(struct coil_task *t, int result, int rc, bool was_ca
     count_down(g);
 }
 
+void coil__group_lost(struct group *g, struct handle *h, const struct error_record *e, bool gave_in)
+{
+    if (e->code != -ECANCELED)
+        record(g, e);
+    g->task_gave_in |= gave_in;
+    if (h)
+        handle_end(h, e->code, e->code == -ECANCELED);
+    count_down(g);
+}
+
 /* Only services are left, so theirs are the only scopes in g's, in the order of their spawns. */
 static void cancel_newest_service(struct group *g, const char *site)
 {
@@ -204,8 +230,11 @@ static void cancel_newest_service(struct group *g, const char *site)
     coil__scope_cancel(newest, COIL_CAUSE_SHUTDOWN, "only services are left", g->host->name, site);
 }
 
-static inline int end(struct group *g, struct coil_task *self, int rc, const char *site)
+int coil_group_end_at(struct coil_group *public, int rc, const char *site)
 {
+    struct group *g = group_of(public);
+    struct coil_task *self = scope_ender(&g->scope, true, site);
+
     if (rc < 0 && !(rc == -ECANCELED && (task_cancelled(self) || self->told_to_stop)))
         fail(g, self, rc, g->scope.site);
 
@@ -228,26 +257,20 @@ static inline int end(struct group *g, struct coil_task *self, int rc, const cha
     return g->first_error ? g->first_error : rc;
 }
 
-int coil_group_end_at(struct coil_group *public, int rc, const char *site)
-{
-    struct group *g = group_of(public);
-
-    return end(g, scope_ender(&g->scope, true, site), rc, site);
-}
-
 /* --- A task that says when it has started ---------------------------------------------------- */
 
 int coil_group_start_at(struct coil_group *public, coil_task_fn *fn, void *arg, intptr_t *ret,
                         const struct coil_spawn_options *options, const char *name,
                         const char *site)
 {
-    struct coil_task *self = need_task("coil_group_start", site);
     struct group *g = group_of(public);
     struct start start = {.group = g};
+    struct coil_group *before = (struct coil_group *)&start.before;
     unsigned int class;
     struct coil_task *t;
     int r;
 
+    (void)need_task("coil_group_start", site);
     if (!options)
         options = &spawn_defaults;
     r = check(g, fn, options, site, &class);
@@ -255,11 +278,11 @@ int coil_group_start_at(struct coil_group *public, coil_task_fn *fn, void *arg, 
         return r;
     start.service = options->service;
     g->count++;
-    begin(&start.before, self, site);
+    coil_group_begin_at(before, site);
     t = spawn(&start.before, fn, arg, class, options, name, site);
     if (t)
         t->role = ROLE_STARTING;
-    r = end(&start.before, self, t ? 0 : -ENOMEM, site);
+    r = coil_group_end_at(before, t ? 0 : -ENOMEM, site);
     if (!start.moved)
         count_down(g);
     if (r < 0)
@@ -331,6 +354,8 @@ void coil_task_cancel_at(struct coil_handle *public, const char *reason, const c
 
     if (h->task)
         coil__scope_cancel(&h->task->own, COIL_CAUSE_EXPLICIT, reason, here_name(), site);
+    else if (h->dormant)
+        coil__dormant_cancel(h->dormant);
 }
 
 static enum coil_abort stop_waiting(void *ctx)
@@ -346,7 +371,7 @@ int coil_task_wait(struct coil_handle *public)
 
     if (h->task == self)
         return -EDEADLK;
-    if (!h->task)
+    if (!h->task && !h->dormant)
         return coil_checkpoint();
     if (task_cancelled(self))
         return task_refuse(self);
@@ -365,6 +390,8 @@ enum coil_status coil_task_status(const struct coil_handle *public)
 
     if (h->task)
         return h->task->own.seen & ASK_STOP ? COIL_STATUS_STOPPING : COIL_STATUS_RUNNING;
+    if (h->dormant)
+        return coil__dormant_cancelled(h->dormant) ? COIL_STATUS_STOPPING : COIL_STATUS_RUNNING;
     if (h->cancelled)
         return COIL_STATUS_CANCELLED;
     return h->result < 0 ? COIL_STATUS_FAILED : COIL_STATUS_FINISHED;

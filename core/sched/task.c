@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "dormant.h"
 #include "group.h"
 #include "loop.h"
 #include "park.h"
@@ -38,6 +39,8 @@ void coil__task_main(struct coil_task *self)
     check_not_forked(self);
     check_scopes_ended(self);
 
+    if (unlikely(self->role & ROLE_AGAIN))
+        result = coil__dormant_again(self, result);
     was_cancelled = self->own.seen & ASK_STOP || self->told_to_stop;
     rc = scope_leave(&self->own, result);
     if (self->group)

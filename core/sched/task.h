@@ -11,6 +11,7 @@
 #include "scope.h"
 
 struct group;
+struct dormant;
 struct errors;
 struct loop;
 
@@ -26,6 +27,7 @@ enum task_role {
     ROLE_STARTING = 1, /* group is the `before` of a struct start */
     ROLE_STARTED = 2,  /* has said so */
     ROLE_SERVICE = 4,
+    ROLE_AGAIN = 8, /* goes to sleep in `again` when it returns */
 };
 
 /* Inline successes a task may have in one step before it gives way. */
@@ -63,6 +65,7 @@ struct coil_task {
     struct list waiting; /* on whatever queue it parks in */
     struct list aborting;
     const char *message; /* from coil_fail */
+    struct dormant *again;
 };
 
 /* At the top of each stack: a task, and the pointer that the stack pool keeps there. */

@@ -115,6 +115,59 @@ COIL_API COIL_MUST_CHECK int coil_group_end_at(struct coil_group *g, int rc, con
  * those that were spawned before it, to its very end. A service that fails, fails its group; one
  * that returns is gone. */
 
+/* --- Tasks without a stack ----------------------------------------------------------------------
+ *
+ * What waits for the time, or for a peer to say something, need not hold a stack meanwhile. These
+ * tasks of g are made when it is time: until then each is some 200 bytes, so a million connections
+ * that say nothing fit where ten thousand sleeping tasks would.
+ *
+ *      static int serve(void *arg)                 // one request
+ *      {
+ *          struct client *c = arg;
+ *          int rc = answer(c);
+ *
+ *          return rc < 0 ? leave(c, rc) : coil_again_readable(c->fd);
+ *      }
+ *      rc = coil_group_spawn_readable(&g, c->fd, serve, c);
+ *
+ * They are tasks of their group all the while: it waits for them, counts them, and their handle
+ * works. Cancelled before its time, with its group or by its handle, such a task ends without
+ * having run, -ECANCELED: the one exception to the rule that a spawned task runs to its first
+ * checkpoint. So whoever cancels sees to what arg holds. When there is no memory for its stack, it
+ * fails with -ENOMEM. It cannot be a service. */
+
+/* fn(arg) begins when_ns (coil_now's clock) or later; COIL_FOREVER never. Not a checkpoint.
+ * 0.  As coil_group_spawn. */
+#define coil_group_spawn_later(g, when_ns, fn, ...) /* (g, when_ns, fn, arg) */                    \
+    coil_group_spawn_later_at(g, when_ns, fn, __VA_ARGS__, NULL, #fn, COIL_HERE)
+#define coil_group_spawn_later_with(g, when_ns, fn, ...) /* (g, when_ns, fn, arg, options) */      \
+    coil_group_spawn_later_at(g, when_ns, fn, __VA_ARGS__, #fn, COIL_HERE)
+COIL_API COIL_MUST_CHECK int coil_group_spawn_later_at(struct coil_group *g, int64_t when_ns,
+                                                       coil_task_fn *fn, void *arg,
+                                                       const struct coil_spawn_options *options,
+                                                       const char *name, const char *site);
+
+/* fn(arg) begins when a read from fd would not wait, or has an error or an end to tell of. Until
+ * then this is fd's reader. Closed by coil_close meanwhile, the task fails with -EBADF. Not a
+ * checkpoint.
+ * 0.  -EBADF: fd is not open.  -EBUSY: it has a reader.  As coil_group_spawn. */
+#define coil_group_spawn_readable(g, fd, fn, ...) /* (g, fd, fn, arg) */                           \
+    coil_group_spawn_readable_at(g, fd, fn, __VA_ARGS__, NULL, #fn, COIL_HERE)
+#define coil_group_spawn_readable_with(g, fd, fn, ...) /* (g, fd, fn, arg, options) */             \
+    coil_group_spawn_readable_at(g, fd, fn, __VA_ARGS__, #fn, COIL_HERE)
+COIL_API COIL_MUST_CHECK int coil_group_spawn_readable_at(struct coil_group *g, int fd,
+                                                          coil_task_fn *fn, void *arg,
+                                                          const struct coil_spawn_options *options,
+                                                          const char *name, const char *site);
+
+/* For the calling task, of whatever kind, to go back to that: `return coil_again_later(when_ns);`.
+ * When it has returned, with 0 or more, its stack is given back; its handle, its name and its place
+ * in the group stay, and so does a cancel of it. Its function then begins anew, with the same arg.
+ * A negative result ends it as ever, and so does -EBADF or -EBUSY about fd then.
+ * 0.  -ENOMEM.  -EINVAL: for the main task, for services, and before coil_started. */
+COIL_API COIL_MUST_CHECK int coil_again_later(int64_t when_ns);
+COIL_API COIL_MUST_CHECK int coil_again_readable(int fd);
+
 /* The scope around g's tasks: to cancel them, to give them a deadline, to ask why. */
 COIL_API struct coil_scope *coil_group_scope(struct coil_group *g);
 
