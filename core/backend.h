@@ -80,8 +80,8 @@ struct op {
     socklen_t *addrlen;
     ssize_t (*call)(struct op *op);
     ssize_t result;
-    void (*done)(struct op *op);   /* instead of waking the task, if not NULL */
-    struct coil_task *task;        /* who waits */
+    struct coil_task *task;        /* who waits; NULL if done is set: */
+    void (*done)(struct op *op);   /* called instead, within wait; may not call back */
     struct descriptor *descriptor; /* NULL for a call without one */
     struct op *next_on_descriptor;
 
@@ -145,7 +145,7 @@ extern const struct coil__backend_ops coil__epoll_ops;
 
 /* The core's two upcalls. */
 
-/* op is done: its task becomes ready. Only from wait. */
+/* op is done: its task becomes ready, or whoever else it is for is told. Only from wait. */
 void coil__op_complete(struct op *op, ssize_t result);
 
 /* One attempt that does not wait. -EAGAIN: it would have to. In a pool thread it may block. */

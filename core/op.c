@@ -13,7 +13,7 @@
 
 void coil__op_complete(struct op *op, ssize_t result)
 {
-    struct loop *loop = op->task->loop;
+    struct loop *loop = coil__here.loop;
 
     assert(op->state == OP_PENDING);
 
@@ -22,7 +22,7 @@ void coil__op_complete(struct op *op, ssize_t result)
     loop->operations--;
     if (op->asked && result != -ECANCELED)
         loop->late_results++;
-    if (unlikely(op->done != NULL))
+    if (unlikely(op->done))
         op->done(op);
     else
         unpark(op->task, 0);
@@ -75,7 +75,7 @@ static bool ask(struct loop *loop, struct op *op)
 
 bool coil__op_stop(struct op *op)
 {
-    struct loop *loop = op->task->loop;
+    struct loop *loop = coil__here.loop;
 
     if (!ask(loop, op))
         return false;
@@ -116,14 +116,12 @@ static int submit(struct loop *loop, struct op *op)
 }
 
 /* Hands op over. 0, or why nobody took it. */
-static int begin(struct coil_task *self, struct op *op)
+static int begin(struct loop *loop, struct op *op)
 {
-    struct loop *loop = self->loop;
     int r;
 
     assert(op->state == OP_IDLE);
 
-    op->task = self;
     op->state = OP_PENDING;
     loop->operations++;
     r = submit(loop, op);
@@ -142,7 +140,10 @@ static int begin(struct coil_task *self, struct op *op)
  * checkpoint. */
 static ssize_t submit_and_wait(struct coil_task *self, struct op *op)
 {
-    int r = begin(self, op);
+    int r;
+
+    op->task = self;
+    r = begin(self->loop, op);
 
     if (r < 0)
         return r;
@@ -473,10 +474,12 @@ ssize_t coil__op_run_all(struct op *op, int fd, bool writes, size_t *ret_done)
 
 int coil__op_look(struct op *op)
 {
-    struct coil_task *self = self_or_die();
     struct descriptor *d;
-    int r = descriptor_get(self->loop, op->fd, &d);
+    int r;
 
+    if (unlikely(!coil__here.loop))
+        coil__die_outside("an I/O call", NULL);
+    r = descriptor_get(coil__here.loop, op->fd, &d);
     if (r < 0)
         return r;
     if (d->busy & side_of(op))
@@ -485,17 +488,18 @@ int coil__op_look(struct op *op)
     return !op->writes && d->late_error ? 0 : (int)coil__op_perform(op);
 }
 
-int coil__op_begin(struct coil_task *self, struct op *op)
+int coil__op_begin(struct op *op)
 {
+    struct loop *loop = coil__here.loop;
     struct descriptor *d;
-    int r = descriptor_get(self->loop, op->fd, &d);
+    int r = descriptor_get(loop, op->fd, &d);
 
     if (r >= 0)
         r = take_side_of(d, op);
     if (r < 0)
         return r;
     link_to(op, d);
-    r = begin(self, op);
+    r = begin(loop, op);
     if (r < 0)
         (void)coil__op_end(op);
     return r;

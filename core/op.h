@@ -36,7 +36,7 @@ struct op coil__op_poll(int fd, bool writes);
  * stop: asks a pending op to hurry. True: it is over, and done will not be called.
  * end: once it is over, lets go of the descriptor. 0, or what became of it. */
 int coil__op_look(struct op *op);
-int coil__op_begin(struct coil_task *self, struct op *op);
+int coil__op_begin(struct op *op);
 bool coil__op_stop(struct op *op);
 int coil__op_end(struct op *op);
 

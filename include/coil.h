@@ -12,6 +12,7 @@
 #include "coil/common.h"
 #include "coil/scope.h"
 #include "coil/group.h"
+#include "coil/gather.h"
 #include "coil/sync.h"
 #include "coil/io.h"
 #include "coil/file.h"

@@ -40,18 +40,44 @@ static int body(void *arg)
     struct coil_group g;
     struct coil_scope s;
     struct coil_handle h;
-    struct coil_spawn_options with = {"name", 0, &h};
+    struct coil_spawn_options with = {"name", 0, &h, 1};
+    intptr_t value = 0;
     int rc;
     coil_group_begin(&g);
     coil_timeout_begin(&s, coil_now() + 5 * COIL_SECOND);
     rc = coil_group_spawn(&g, child, arg);
     if (rc >= 0)
         rc = coil_group_spawn_with(&g, child, arg, &with);
+    if (rc >= 0)
+        rc = coil_group_start(&g, child, arg, &value);
+    if (rc >= 0)
+        rc = coil_group_start_with(&g, child, arg, &value, &with);
+    if (rc >= 0)
+        rc = coil_group_spawn_later(&g, coil_now(), child, arg);
+    if (rc >= 0)
+        rc = coil_group_spawn_readable_with(&g, 0, child, arg, &with);
     coil_task_cancel(&h, "why not");
     coil_scope_request(&s, COIL_MILLISECOND, "soon");
     coil_scope_cancel(&s, "now");
     rc = coil_scope_end(&s, rc);
     return coil_group_end(&g, rc);
+}
+static void dispose(void *arg, int result) { (void)arg; (void)result; }
+static int gather(void *arg)
+{
+    struct coil_call calls[2];
+    struct coil_completions c;
+    struct coil_call *next;
+    size_t index;
+    int rc = coil_all_of(calls, 2);
+    if (rc >= 0)
+        rc = coil_first_of(calls, 2, dispose, &index);
+    if (rc >= 0)
+        rc = coil_map(child, arg, 1, sizeof(int), 1);
+    if (rc < 0 || (rc = coil_completions_begin(&c, calls, 2)) < 0)
+        return rc;
+    rc = coil_completions_next(&c, &next);
+    return coil_completions_end(&c, rc);
 }
 struct pair { int one, two; };
 static int with_commas(struct coil_group *g)
@@ -95,7 +121,7 @@ int use(struct coil_group *g);
 int use(struct coil_group *g)
 {
     int arg = 0;
-    return with_commas(g) + coil_run(0, body, &arg) + coil_runtime_run(0, body, &arg);
+    return with_commas(g) + gather(&arg) + coil_run(0, body, &arg) + coil_runtime_run(0, body, &arg);
 }
 '''
 

@@ -848,6 +848,16 @@ static void wait_outside(void)
     (void)!coil_task_wait(&h);
 }
 
+static void start_outside(void)
+{
+    (void)!coil_group_start_at(&leaked_group, nothing, NULL, NULL, NULL, "a task", "the-start");
+}
+
+static void say_started_outside(void)
+{
+    (void)coil_started(0);
+}
+
 static void read_outside(void)
 {
     char byte;
@@ -878,6 +888,8 @@ Test(misuse, a_call_that_can_wait_outside_of_any_task)
     DIES_OUTSIDE(sleep_until_outside, "sleep", "outside of any task");
     DIES_OUTSIDE(park_outside, "coil_park", "outside of any task");
     DIES_OUTSIDE(wait_outside, "coil_task_wait", "outside of any task");
+    DIES_OUTSIDE(start_outside, "coil_group_start", "the-start", "outside of any task");
+    DIES_OUTSIDE(say_started_outside, "coil_started", "outside of any task");
     DIES_OUTSIDE(read_outside, "I/O", "outside of any task");
     DIES_OUTSIDE(end_a_scope_outside, "the-end", "outside of any task");
     DIES_OUTSIDE(end_a_group_outside, "the-end", "outside of any task");
@@ -963,6 +975,8 @@ Test(misuse, an_abort_that_waits)
         sleep_outside,
         sleep_for_nothing_outside,
         wait_outside,
+        start_outside,
+        say_started_outside,
         read_outside,
         open_outside,
         close_outside,
@@ -1012,6 +1026,7 @@ COIL_TEST(misuse, a_group_that_never_began_takes_no_task)
 
     memset(&g, 0, sizeof(g));
     CHECK_EQ(coil_group_spawn(&g, nothing, NULL), -ESHUTDOWN);
+    CHECK_EQ(coil_group_start(&g, nothing, NULL, NULL), -ESHUTDOWN);
     CHECK_EQ(coil_group_count(&g), 0);
     CHECK_EQ(coil_group_error_count(&g), 0);
     CHECK_EQ(coil_group_error_dropped(&g), 0);

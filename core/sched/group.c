@@ -1,9 +1,9 @@
-/* group.c - begin, spawn, end; and the handle of a single task. */
+/* group.c - begin, spawn, start, end; and the handle of a single task. */
 #include "group.h"
 
 #include <errno.h>
 
-#include "errors.h"
+#include "dormant.h"
 #include "park.h"
 
 _Static_assert(sizeof(struct group) <= sizeof(struct coil_group), "coil_group is too small");
@@ -34,33 +34,35 @@ void coil_group_begin_at(struct coil_group *public, const char *site)
     g->task_gave_in = false;
     g->host = self;
     g->count = 0;
+    g->services = 0;
+    g->dormant.next = NULL;
     g->errors = NULL;
     g->dropped = 0;
 }
 
-static void handle_begin(struct handle *h, struct coil_task *t, const struct group *g)
+static inline void handle_begin(struct handle *h, const char *name, const struct group *g)
 {
-    h->task = t;
+    h->task = NULL;
+    h->dormant = NULL;
     h->result = -EAGAIN;
     h->cancelled = false;
-    h->name = t->name;
+    h->started = false;
+    h->name = name;
     h->parent = g->host->name;
     list_init(&h->waiters);
-    t->handle = h;
 }
 
-int coil_group_spawn_at(struct coil_group *public, coil_task_fn *fn, void *arg,
-                        const struct coil_spawn_options *options, const char *name,
-                        const char *site)
+void coil__handle_begin(struct handle *h, const char *name, const struct group *g)
 {
-    static const struct coil_spawn_options defaults;
-    struct group *g = group_of(public);
-    struct loop *loop = coil__here.loop;
-    unsigned int class;
-    struct coil_task *t;
+    handle_begin(h, name, g);
+}
 
-    if (!options)
-        options = &defaults;
+static inline int check(const struct group *g, coil_task_fn *fn,
+                        const struct coil_spawn_options *options, const char *site,
+                        unsigned int *ret)
+{
+    const struct loop *loop = coil__here.loop;
+
     if (!fn)
         return -EINVAL;
     if (g->state != GROUP_ACTIVE)
@@ -68,17 +70,65 @@ int coil_group_spawn_at(struct coil_group *public, coil_task_fn *fn, void *arg,
     if (unlikely(g->scope.loop != loop))
         coil__die("a task is spawned at %s from outside the loop of its group, begun at %s", site,
                   g->scope.site);
-    class = options->stack_size ? coil__stack_class(options->stack_size) : loop->stack_class;
-    if (!class)
-        return -EINVAL;
+    *ret = options->stack_size ? coil__stack_class(options->stack_size) : loop->stack_class;
+    return *ret ? 0 : -EINVAL;
+}
 
-    t = coil__task_new(loop, &g->scope, fn, arg, class, options->name ? options->name : name, site);
+int coil__group_check(const struct group *g, coil_task_fn *fn,
+                      const struct coil_spawn_options *options, const char *site, unsigned int *ret)
+{
+    return check(g, fn, options, site, ret);
+}
+
+/* The new task, in g. NULL: no memory. */
+static inline struct coil_task *spawn(struct group *g, coil_task_fn *fn, void *arg,
+                                      unsigned int class, const struct coil_spawn_options *options,
+                                      const char *name, const char *site)
+{
+    struct coil_task *t = coil__task_new(g->scope.loop, &g->scope, fn, arg, class,
+                                         options->name ? options->name : name, site);
+
     if (!t)
-        return -ENOMEM;
+        return NULL;
     t->group = g;
     g->count++;
-    if (options->handle)
-        handle_begin(handle_of(options->handle), t, g);
+    if (options->handle) {
+        t->handle = handle_of(options->handle);
+        handle_begin(t->handle, t->name, g);
+        t->handle->task = t;
+    }
+    return t;
+}
+
+/* t, of g, is one from now on. */
+static void serve(struct coil_task *t, struct group *g)
+{
+    t->role |= ROLE_SERVICE;
+    g->services++;
+    coil_scope_set_shield((struct coil_scope *)&t->own, true);
+}
+
+static const struct coil_spawn_options spawn_defaults;
+
+int coil_group_spawn_at(struct coil_group *public, coil_task_fn *fn, void *arg,
+                        const struct coil_spawn_options *options, const char *name,
+                        const char *site)
+{
+    struct group *g = group_of(public);
+    unsigned int class;
+    struct coil_task *t;
+    int r;
+
+    if (!options)
+        options = &spawn_defaults;
+    r = check(g, fn, options, site, &class);
+    if (r < 0)
+        return r;
+    t = spawn(g, fn, arg, class, options, name, site);
+    if (!t)
+        return -ENOMEM;
+    if (unlikely(options->service))
+        serve(t, g);
     return 0;
 }
 
@@ -94,6 +144,17 @@ static struct errors *take_inner(struct coil_task *t, int code)
     return inner;
 }
 
+static void record(struct group *g, const struct error_record *e)
+{
+    if (!g->first_error)
+        g->first_error = e->code;
+    if (!coil__errors_add(g->scope.loop, &g->errors, e))
+        g->dropped++;
+    else
+        g->errors_serial = coil__errors_serial(g->errors);
+    coil__scope_cancel(&g->scope, COIL_CAUSE_GROUP_ERROR, e->message, e->task, e->site);
+}
+
 /* Task t, of g or its host, failed with code. */
 static void fail(struct group *g, struct coil_task *t, int code, const char *site)
 {
@@ -106,13 +167,7 @@ static void fail(struct group *g, struct coil_task *t, int code, const char *sit
     };
 
     t->message_code = 0;
-    if (!g->first_error)
-        g->first_error = code;
-    if (!coil__errors_add(g->scope.loop, &g->errors, &e))
-        g->dropped++;
-    else
-        g->errors_serial = coil__errors_serial(g->errors);
-    coil__scope_cancel(&g->scope, COIL_CAUSE_GROUP_ERROR, e.message, e.task, e.site);
+    record(g, &e);
 }
 
 static void handle_end(struct handle *h, int result, bool cancelled)
@@ -120,10 +175,21 @@ static void handle_end(struct handle *h, int result, bool cancelled)
     struct list *n;
 
     h->task = NULL;
+    h->dormant = NULL;
     h->result = result;
     h->cancelled = cancelled;
     while ((n = list_pop_front(&h->waiters)))
         unpark(container_of(n, struct coil_task, waiting), 0);
+}
+
+/* A task of g has ended, or gone elsewhere. The host waits until there are none, and again, for
+ * each service, when there is nothing else. */
+static inline void count_down(struct group *g)
+{
+    if (--g->count == g->services && g->waiting) {
+        g->waiting = false;
+        unpark(g->host, 0);
+    }
 }
 
 void coil__group_task_ended(struct coil_task *t, int result, int rc, bool was_cancelled)
@@ -139,10 +205,29 @@ void coil__group_task_ended(struct coil_task *t, int result, int rc, bool was_ca
 
     if (t->handle)
         handle_end(t->handle, result, result == -ECANCELED && was_cancelled);
-    if (!--g->count && g->waiting) {
-        g->waiting = false;
-        unpark(g->host, 0);
-    }
+    if (unlikely(t->role & ROLE_SERVICE))
+        g->services--;
+    count_down(g);
+}
+
+void coil__group_lost(struct group *g, struct handle *h, const struct error_record *e, bool gave_in)
+{
+    if (e->code != -ECANCELED)
+        record(g, e);
+    g->task_gave_in |= gave_in;
+    if (h)
+        handle_end(h, e->code, e->code == -ECANCELED);
+    count_down(g);
+}
+
+/* Only services are left, so theirs are the only scopes in g's, in the order of their spawns. */
+static void cancel_newest_service(struct group *g, const char *site)
+{
+    struct scope *newest = container_of(g->scope.children.prev, struct scope, siblings);
+
+    assert(newest->task->role & ROLE_SERVICE);
+
+    coil__scope_cancel(newest, COIL_CAUSE_SHUTDOWN, "only services are left", g->host->name, site);
 }
 
 int coil_group_end_at(struct coil_group *public, int rc, const char *site)
@@ -156,6 +241,8 @@ int coil_group_end_at(struct coil_group *public, int rc, const char *site)
     if (!g->count)
         yield(self);
     while (g->count) { /* again: before we ran, somebody may have spawned */
+        if (unlikely(g->count == g->services))
+            cancel_newest_service(g, site);
         g->waiting = true;
         (void)park(self, NULL, NULL, "group end");
     }
@@ -170,6 +257,79 @@ int coil_group_end_at(struct coil_group *public, int rc, const char *site)
     return g->first_error ? g->first_error : rc;
 }
 
+/* --- A task that says when it has started ---------------------------------------------------- */
+
+int coil_group_start_at(struct coil_group *public, coil_task_fn *fn, void *arg, intptr_t *ret,
+                        const struct coil_spawn_options *options, const char *name,
+                        const char *site)
+{
+    struct group *g = group_of(public);
+    struct start start = {.group = g};
+    struct coil_group *before = (struct coil_group *)&start.before;
+    unsigned int class;
+    struct coil_task *t;
+    int r;
+
+    (void)need_task("coil_group_start", site);
+    if (!options)
+        options = &spawn_defaults;
+    r = check(g, fn, options, site, &class);
+    if (r < 0)
+        return r;
+    start.service = options->service;
+    g->count++;
+    coil_group_begin_at(before, site);
+    t = spawn(&start.before, fn, arg, class, options, name, site);
+    if (t)
+        t->role = ROLE_STARTING;
+    r = coil_group_end_at(before, t ? 0 : -ENOMEM, site);
+    if (!start.moved)
+        count_down(g);
+    if (r < 0)
+        return r;
+    if (!start.said)
+        return -EPROTO;
+    if (ret)
+        *ret = start.value;
+    return 0;
+}
+
+static void move(struct coil_task *t, struct start *start)
+{
+    t->group = start->group;
+    start->moved = true;
+    if (t->handle)
+        t->handle->parent = start->group->host->name;
+    if (start->service)
+        serve(t, start->group);
+    coil__scope_move(&t->own, &start->group->scope);
+    count_down(&start->before);
+}
+
+int coil_started(intptr_t value)
+{
+    struct coil_task *self = need_task("coil_started", NULL);
+    struct start *start;
+
+    if (self->role & ROLE_STARTED)
+        return -EALREADY;
+    if (!(self->role & ROLE_STARTING))
+        return 0;
+    start = container_of(self->group, struct start, before);
+    self->role = ROLE_STARTED;
+    start->said = true;
+    start->value = value;
+    if (self->handle) {
+        self->handle->started = true;
+        self->handle->start_value = value;
+    }
+    /* In a cancelled start the task may be on its way out, with a cancellation that nobody in the
+     * group would catch. */
+    if (!(start->before.scope.seen & ASK_STOP))
+        move(self, start);
+    return 0;
+}
+
 struct coil_scope *coil_group_scope(struct coil_group *g)
 {
     return (struct coil_scope *)&group_of(g)->scope;
@@ -182,12 +342,20 @@ size_t coil_group_count(const struct coil_group *g)
 
 /* --- Handles --------------------------------------------------------------------------------- */
 
+void coil__handle_never(struct handle *h, const char *name, const char *parent)
+{
+    *h = (struct handle){.result = -ECANCELED, .cancelled = true, .name = name, .parent = parent};
+    list_init(&h->waiters);
+}
+
 void coil_task_cancel_at(struct coil_handle *public, const char *reason, const char *site)
 {
     struct handle *h = handle_of(public);
 
     if (h->task)
         coil__scope_cancel(&h->task->own, COIL_CAUSE_EXPLICIT, reason, here_name(), site);
+    else if (h->dormant)
+        coil__dormant_cancel(h->dormant);
 }
 
 static enum coil_abort stop_waiting(void *ctx)
@@ -203,7 +371,7 @@ int coil_task_wait(struct coil_handle *public)
 
     if (h->task == self)
         return -EDEADLK;
-    if (!h->task)
+    if (!h->task && !h->dormant)
         return coil_checkpoint();
     if (task_cancelled(self))
         return task_refuse(self);
@@ -222,6 +390,8 @@ enum coil_status coil_task_status(const struct coil_handle *public)
 
     if (h->task)
         return h->task->own.seen & ASK_STOP ? COIL_STATUS_STOPPING : COIL_STATUS_RUNNING;
+    if (h->dormant)
+        return coil__dormant_cancelled(h->dormant) ? COIL_STATUS_STOPPING : COIL_STATUS_RUNNING;
     if (h->cancelled)
         return COIL_STATUS_CANCELLED;
     return h->result < 0 ? COIL_STATUS_FAILED : COIL_STATUS_FINISHED;
@@ -235,4 +405,14 @@ const char *coil_task_name(const struct coil_handle *h)
 const char *coil_task_parent(const struct coil_handle *h)
 {
     return handle_of(h)->parent;
+}
+
+int coil_task_start_value(const struct coil_handle *public, intptr_t *ret)
+{
+    const struct handle *h = handle_of(public);
+
+    if (!h->started)
+        return -EAGAIN;
+    *ret = h->start_value;
+    return 0;
 }

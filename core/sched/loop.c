@@ -199,6 +199,7 @@ static int open_loop(struct loop *loop, const struct coil_loop_options *o)
     config.allocate_ctx = loop->allocate_ctx;
     coil__mailbox_init(&loop->mailbox);
     coil__stacks_init(&loop->stacks, TASK_BLOCK_SIZE);
+    list_init(&loop->dormant.free);
     r = coil__pool_init(&loop->pool,
                         o->blocking_threads ? o->blocking_threads : BLOCKING_THREADS_DEFAULT);
     if (r < 0)
@@ -230,6 +231,7 @@ static void close_loop(struct loop *loop)
     loop->ops->close(loop->backend);
     coil__descriptors_close(loop);
     coil__stacks_close(&loop->stacks);
+    coil__dormant_pool_close(loop);
 }
 
 void coil__main_ended(struct coil_task *t, int rc)

@@ -9,6 +9,7 @@
 #include "../io/descriptor.h"
 #include "../thread/mailbox.h"
 #include "../thread/pool.h"
+#include "dormant.h"
 #include "scope.h"
 #include "stack.h"
 #include "task.h"
@@ -38,6 +39,7 @@ struct loop {
     struct timers timers;
     struct scope root;
     struct stacks stacks;
+    struct dormant_pool dormant;
     unsigned int stack_class;
     struct descriptors descriptors;
     struct mailbox mailbox;

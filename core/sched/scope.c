@@ -8,6 +8,8 @@
 #include <errno.h>
 
 #include "../thread/futex.h"
+#include "dormant.h"
+#include "group.h"
 #include "park.h"
 
 _Static_assert(sizeof(struct scope) <= sizeof(struct coil_scope), "coil_scope is too small");
@@ -39,6 +41,13 @@ static bool newly_stopped(const struct scope *s, uint8_t before)
     return s->seen & ~before & ASK_STOP && s->task && s->task->scope == s;
 }
 
+/* Tasks without a stack have no scope: they see what their group's sees. */
+static void tell_dormant(const struct scope *s, uint8_t before)
+{
+    if (s->of_group && s->seen & ~before & ASK_STOP)
+        coil__dormants_cancel(container_of(s, struct group, scope));
+}
+
 /* Brings `seen` up to date in s and below, and collects the tasks that have to be told. */
 static void mark(struct scope *top, struct list *to_abort)
 {
@@ -53,6 +62,7 @@ static void mark(struct scope *top, struct list *to_abort)
             t->to_abort = true;
             list_push_back(to_abort, &t->aborting);
         }
+        tell_dormant(s, before);
         s = s->seen != before ? walk_into(s, top) : walk_past(s, top);
     }
 }
@@ -93,6 +103,7 @@ static void update(struct scope *s)
     s->seen = sees(s);
     if (newly_stopped(s, before))
         tell(s->task);
+    tell_dormant(s, before);
 }
 
 static void disarm(struct scope *s)
@@ -152,6 +163,14 @@ void coil__scope_cancel(struct scope *s, enum coil_cause cause, const char *reas
     if (s->state != SCOPE_ACTIVE)
         return; /* its begin will see */
     disarm(s);
+    update(s);
+}
+
+void coil__scope_move(struct scope *s, struct scope *parent)
+{
+    list_remove(&s->siblings);
+    s->parent = parent;
+    list_push_back(&parent->children, &s->siblings);
     update(s);
 }
 

@@ -121,6 +121,9 @@ static inline int scope_leave(struct scope *s, int rc)
     return rc;
 }
 
+/* Moves s, which is active, with all that is in it, under another parent of the same loop. */
+void coil__scope_move(struct scope *s, struct scope *parent);
+
 /* Die with what is wrong about beginning or ending s here. */
 _Noreturn void coil__scope_no_begin(const struct scope *s, const char *site);
 _Noreturn void coil__scope_no_end(const struct scope *s, bool of_group, const char *site);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "dormant.h"
 #include "group.h"
 #include "loop.h"
 #include "park.h"
@@ -53,6 +54,8 @@ void coil__task_main(struct coil_task *self)
     if (unlikely(self->holds))
         orphan_holds(self);
 
+    if (unlikely(self->role & ROLE_AGAIN))
+        result = coil__dormant_again(self, result);
     was_cancelled = self->own.seen & ASK_STOP || self->told_to_stop;
     rc = scope_leave(&self->own, result);
     if (self->group)
@@ -85,6 +88,7 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
     t->message_code = 0;
     t->stack_class = (uint8_t)stack_class;
     t->to_abort = false;
+    t->role = 0;
     t->name = name;
     t->site = site;
     t->errors = NULL;

@@ -12,6 +12,7 @@
 #include "scope.h"
 
 struct group;
+struct dormant;
 struct errors;
 struct loop;
 
@@ -20,6 +21,14 @@ enum task_state {
     TASK_RUNNING,
     TASK_PARKED, /* until coil_unpark */
     TASK_ENDED,
+};
+
+/* What few tasks are. */
+enum task_role {
+    ROLE_STARTING = 1, /* group is the `before` of a struct start */
+    ROLE_STARTED = 2,  /* has said so */
+    ROLE_SERVICE = 4,
+    ROLE_AGAIN = 8, /* goes to sleep in `again` when it returns */
 };
 
 /* Inline successes a task may have in one step before it gives way. */
@@ -47,6 +56,7 @@ struct coil_task {
     int message_code;  /* 0, or the failure that message is for */
     uint8_t stack_class;
     bool to_abort; /* on a canceller's list, between its marking and its aborts */
+    uint8_t role;  /* ROLE_ bits; 0 for most */
     const char *name;
     const char *site;      /* of the spawn */
     struct errors *errors; /* of the last group it ended that failed */
@@ -57,6 +67,7 @@ struct coil_task {
     struct list waiting; /* on whatever queue it parks in */
     struct list aborting;
     const char *message; /* from coil_fail */
+    struct dormant *again;
 };
 
 /* At the top of each stack: a task, and the pointer that the stack pool keeps there. */

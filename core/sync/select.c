@@ -237,7 +237,7 @@ static int begin_looks(struct selection *s, struct coil_case *cases)
             continue;
         *l = (struct look){.op = op_of(&cases[i]), .selection = s, .index = i};
         l->op.done = look_done;
-        r = coil__op_begin(s->task, &l->op);
+        r = coil__op_begin(&l->op);
         if (r < 0) {
             cases[i].result = r;
             return (int)i;

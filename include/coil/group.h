@@ -43,6 +43,7 @@ struct coil_spawn_options {
                        * fn's name */
     size_t stack_size; /* bytes, 16 KiB to 1 GiB, rounded up to a power of two. 0: 64 KiB */
     struct coil_handle *handle; /* filled in if not NULL */
+    int service;                /* not 0: see below */
 };
 
 /* Begins g, and with it a scope (coil_group_scope) around the calling task's code until
@@ -64,6 +65,38 @@ COIL_API COIL_MUST_CHECK int coil_group_spawn_at(struct coil_group *g, coil_task
                                                  const struct coil_spawn_options *options,
                                                  const char *name, const char *site);
 
+/* Starts fn(arg) in g and waits until it has said coil_started(value): it listens, it is connected,
+ * it can be used. *ret (unless ret is NULL) is then the value. Until then the task is the caller's
+ * affair: it sees the caller's scopes, their deadlines, cancels and shields, and its failure comes
+ * out here and not in g; cancelled, the call waits for the task, which is cancelled too. From then
+ * on it is a task of g like any other. g does not end meanwhile, and counts it. (trio:
+ * nursery.start)
+ *
+ *      coil_group_begin(&g);
+ *      rc = coil_group_start(&g, serve, &config, &port);   // serve says coil_started(port)
+ *      if (rc >= 0)
+ *          rc = use(port);
+ *
+ * 0.  -ECANCELED: asked to stop; the task has ended.  -EPROTO: it ended without coil_started, and
+ * without a failure.  What it returned, if it failed before.  -EINVAL, -ESHUTDOWN, -ENOMEM: as
+ * coil_group_spawn; fn did not run. A task that fails by a failed start has its record as a
+ * sub-list. */
+#define coil_group_start(g, fn, ...) /* (g, fn, arg, ret) */                                       \
+    coil_group_start_at(g, fn, __VA_ARGS__, NULL, #fn, COIL_HERE)
+#define coil_group_start_with(g, fn, ...) /* (g, fn, arg, ret, options) */                         \
+    coil_group_start_at(g, fn, __VA_ARGS__, #fn, COIL_HERE)
+COIL_API COIL_MUST_CHECK int coil_group_start_at(struct coil_group *g, coil_task_fn *fn, void *arg,
+                                                 intptr_t *ret,
+                                                 const struct coil_spawn_options *options,
+                                                 const char *name, const char *site);
+
+/* Said by a task that was started: goes over to its group, and lets coil_group_start return. What
+ * it has begun goes with it. If the group is cancelled, that acts at once. If the start is
+ * cancelled, nothing changes: the task stays with it, and has to end. Said by a task that was
+ * spawned, it does nothing, so one function serves both. Not a checkpoint.
+ * 0.  -EALREADY: it has been said. */
+COIL_API int coil_started(intptr_t value);
+
 /* Ends g, given the result of the code inside: waits for every task, whatever happens, also when
  * the caller is cancelled (then they are too). A negative rc fails the group first. 0: all went
  * well, or the cancellation was g's own and ends here.  The first failure's code, if there was one.
@@ -72,10 +105,73 @@ COIL_API COIL_MUST_CHECK int coil_group_spawn_at(struct coil_group *g, coil_task
 #define coil_group_end(g, rc) coil_group_end_at((g), (rc), COIL_HERE)
 COIL_API COIL_MUST_CHECK int coil_group_end_at(struct coil_group *g, int rc, const char *site);
 
+/* --- Services -----------------------------------------------------------------------------------
+ *
+ * A task that others lean on, and that would never end: a logger, a pool of connections, a
+ * heartbeat. Spawned with `.service = 1`, it is not waited for. While anything else of its group
+ * goes on, the code up to coil_group_end included, no cancellation from outside reaches it, not
+ * even the group's. Once only services are left they are cancelled one after the other, the newest
+ * first, each when the one before has ended; the cause is COIL_CAUSE_SHUTDOWN. So a service may use
+ * those that were spawned before it, to its very end. A service that fails, fails its group; one
+ * that returns is gone. */
+
+/* --- Tasks without a stack ----------------------------------------------------------------------
+ *
+ * What waits for the time, or for a peer to say something, need not hold a stack meanwhile. These
+ * tasks of g are made when it is time: until then each is some 200 bytes, so a million connections
+ * that say nothing fit where ten thousand sleeping tasks would.
+ *
+ *      static int serve(void *arg)                 // one request
+ *      {
+ *          struct client *c = arg;
+ *          int rc = answer(c);
+ *
+ *          return rc < 0 ? leave(c, rc) : coil_again_readable(c->fd);
+ *      }
+ *      rc = coil_group_spawn_readable(&g, c->fd, serve, c);
+ *
+ * They are tasks of their group all the while: it waits for them, counts them, and their handle
+ * works. Cancelled before its time, with its group or by its handle, such a task ends without
+ * having run, -ECANCELED: the one exception to the rule that a spawned task runs to its first
+ * checkpoint. So whoever cancels sees to what arg holds. When there is no memory for its stack, it
+ * fails with -ENOMEM. It cannot be a service. */
+
+/* fn(arg) begins when_ns (coil_now's clock) or later; COIL_FOREVER never. Not a checkpoint.
+ * 0.  As coil_group_spawn. */
+#define coil_group_spawn_later(g, when_ns, fn, ...) /* (g, when_ns, fn, arg) */                    \
+    coil_group_spawn_later_at(g, when_ns, fn, __VA_ARGS__, NULL, #fn, COIL_HERE)
+#define coil_group_spawn_later_with(g, when_ns, fn, ...) /* (g, when_ns, fn, arg, options) */      \
+    coil_group_spawn_later_at(g, when_ns, fn, __VA_ARGS__, #fn, COIL_HERE)
+COIL_API COIL_MUST_CHECK int coil_group_spawn_later_at(struct coil_group *g, int64_t when_ns,
+                                                       coil_task_fn *fn, void *arg,
+                                                       const struct coil_spawn_options *options,
+                                                       const char *name, const char *site);
+
+/* fn(arg) begins when a read from fd would not wait, or has an error or an end to tell of. Until
+ * then this is fd's reader. Closed by coil_close meanwhile, the task fails with -EBADF. Not a
+ * checkpoint.
+ * 0.  -EBADF: fd is not open.  -EBUSY: it has a reader.  As coil_group_spawn. */
+#define coil_group_spawn_readable(g, fd, fn, ...) /* (g, fd, fn, arg) */                           \
+    coil_group_spawn_readable_at(g, fd, fn, __VA_ARGS__, NULL, #fn, COIL_HERE)
+#define coil_group_spawn_readable_with(g, fd, fn, ...) /* (g, fd, fn, arg, options) */             \
+    coil_group_spawn_readable_at(g, fd, fn, __VA_ARGS__, #fn, COIL_HERE)
+COIL_API COIL_MUST_CHECK int coil_group_spawn_readable_at(struct coil_group *g, int fd,
+                                                          coil_task_fn *fn, void *arg,
+                                                          const struct coil_spawn_options *options,
+                                                          const char *name, const char *site);
+
+/* For the calling task, of whatever kind, to go back to that: `return coil_again_later(when_ns);`.
+ * When it has returned, with 0 or more, its stack is given back; its handle, its name and its place
+ * in the group stay, and so does a cancel of it. Its function then begins anew, with the same arg.
+ * A negative result ends it as ever, and so does -EBADF or -EBUSY about fd then.
+ * 0.  -ENOMEM.  -EINVAL: for the main task, for services, and before coil_started. */
+COIL_API COIL_MUST_CHECK int coil_again_later(int64_t when_ns);
+COIL_API COIL_MUST_CHECK int coil_again_readable(int fd);
+
 /* The scope around g's tasks: to cancel them, to give them a deadline, to ask why. */
 COIL_API struct coil_scope *coil_group_scope(struct coil_group *g);
 
-/* How many tasks of g have not ended. */
+/* How many tasks of g have not ended; those that are being started, and services, included. */
 COIL_API size_t coil_group_count(const struct coil_group *g);
 
 /* One failure. The strings are those of the spawn. */
@@ -129,7 +225,12 @@ COIL_API int coil_task_result(const struct coil_handle *h);
 COIL_API enum coil_status coil_task_status(const struct coil_handle *h);
 COIL_API const char *coil_task_name(const struct coil_handle *h);
 
-/* The name of the task that owns the group it was spawned into. */
+/* What the task said by coil_started.
+ * 0.  -EAGAIN: it has said nothing, or was not started but spawned; *ret is untouched. */
+COIL_API int coil_task_start_value(const struct coil_handle *h, intptr_t *ret);
+
+/* The name of the task that owns the group it was spawned into; of the one that starts it, until it
+ * has started. */
 COIL_API const char *coil_task_parent(const struct coil_handle *h);
 
 #ifdef __cplusplus

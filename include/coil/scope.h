@@ -37,7 +37,7 @@ enum coil_cause {
     COIL_CAUSE_DEADLINE,    /* its deadline passed */
     COIL_CAUSE_EXPLICIT,    /* somebody asked: coil_scope_cancel, coil_task_cancel */
     COIL_CAUSE_GROUP_ERROR, /* a task of the group failed */
-    COIL_CAUSE_SHUTDOWN,    /* the loop or the runtime is ending */
+    COIL_CAUSE_SHUTDOWN,    /* the loop or the runtime is ending; of a service, its group */
 };
 
 /* Who cancelled a scope, and why. The strings are the ones that were passed in. */

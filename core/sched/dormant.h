@@ -1,0 +1,32 @@
+/* dormant.h - a task that has no stack until it is time. */
+#ifndef CORE_SCHED_DORMANT_H
+#define CORE_SCHED_DORMANT_H
+
+#include "../list.h"
+
+struct coil_task;
+struct dormant;
+struct dormant_chunk;
+struct group;
+struct loop;
+
+/* They come in chunks, which stay until the loop ends. */
+struct dormant_pool {
+    struct list free;
+    struct dormant_chunk *chunks;
+};
+
+void coil__dormant_pool_close(struct loop *loop); /* all have been returned */
+
+/* By its handle. */
+void coil__dormant_cancel(struct dormant *d);
+bool coil__dormant_cancelled(const struct dormant *d);
+
+/* All of a group, which is cancelled now. Runs nothing of the user's. */
+void coil__dormants_cancel(struct group *g);
+
+/* The calling task has said that it goes back to sleep, and its function has returned result. Does
+ * not come back if so it is; else the task ends, with what this returns. */
+int coil__dormant_again(struct coil_task *self, int result);
+
+#endif

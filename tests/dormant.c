@@ -1,0 +1,852 @@
+/* dormant.c - tasks that have no stack until it is time: semantics.md 3, but for the first half of
+ * 3.5. */
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "inside.h"
+#include "parker.h"
+
+#define SPAWN(g, fn, arg) CHECK_EQ(coil_group_spawn(g, fn, arg), 0)
+
+static bool same(const char *left, const char *right)
+{
+    return left && right && strcmp(left, right) == 0;
+}
+
+static struct coil_stats stats_now(void)
+{
+    struct coil_stats stats;
+
+    CHECK_EQ(coil_loop_stats(&stats), 0);
+    return stats;
+}
+
+static int count_it(void *arg)
+{
+    return ++*(int *)arg;
+}
+
+static int return_it(void *arg)
+{
+    return *(const int *)arg;
+}
+
+/* Spawns one that never comes by itself. */
+static void spawn_idle(struct coil_group *g, int *ran, struct coil_handle *h)
+{
+    struct coil_spawn_options options = {.handle = h};
+
+    CHECK_EQ(coil_group_spawn_later_with(g, COIL_FOREVER, count_it, ran, &options), 0);
+}
+
+/* --- By the clock ---------------------------------------------------------------------------- */
+
+static int note_the_time(void *arg)
+{
+    *(int64_t *)arg = coil_now();
+    return 0;
+}
+
+COIL_TEST(dormant, s3_1_a_group_waits_for_one_until_its_time_has_come_and_it_has_run)
+{
+    const int64_t when_ns = coil_now() + 2 * COIL_MILLISECOND;
+    struct coil_group g;
+    int64_t ran_ns = 0;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_later(&g, when_ns, note_the_time, &ran_ns), 0);
+    CHECK_EQ(coil_group_count(&g), 1);
+    CHECK_EQ(stats_now().tasks, 2);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK(ran_ns >= when_ns);
+}
+
+/* Runs in the order of their times. */
+struct turn {
+    int *clock;
+    int ran_at;
+};
+
+static int take_turn(void *arg)
+{
+    struct turn *t = arg;
+
+    t->ran_at = ++*t->clock;
+    return 0;
+}
+
+COIL_TEST_IN_ORDER(dormant, s3_10_they_come_in_the_order_of_their_times)
+{
+    static const int order[] = {3, 0, 4, 1, 2};
+    struct turn t[5];
+    struct coil_group g;
+    int64_t now_ns = coil_now();
+    int clock = 0;
+
+    coil_group_begin(&g);
+    for (int i = 0; i < 5; i++) {
+        t[i] = (struct turn){.clock = &clock};
+        CHECK_EQ(coil_group_spawn_later(&g, now_ns + order[i] * 100 * COIL_MICROSECOND, take_turn,
+                                        &t[i]),
+                 0);
+    }
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    for (int i = 0; i < 5; i++)
+        CHECK_EQ(t[i].ran_at, order[i] + 1);
+}
+
+COIL_TEST(dormant, s3_5_a_time_that_is_past_is_now_and_spawning_is_no_checkpoint)
+{
+    static const int64_t times[] = {INT64_MIN, -1, 0, 1};
+    struct coil_group g;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    for (int i = 0; i < 4; i++)
+        CHECK_EQ(coil_group_spawn_later(&g, times[i], count_it, &ran), 0);
+    CHECK_EQ(ran, 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(ran, 4);
+}
+
+COIL_TEST(dormant, until_its_time_it_has_no_stack)
+{
+    struct coil_stats before = stats_now();
+    struct coil_group g;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    for (int i = 0; i < 5000; i++)
+        spawn_idle(&g, &ran, NULL);
+    CHECK_EQ(stats_now().stacks, before.stacks);
+    CHECK_EQ(stats_now().tasks, before.tasks + 5000);
+    CHECK_EQ(coil_group_count(&g), 5000);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(coil_group_count(&g), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(stats_now().stacks, before.stacks);
+    CHECK_EQ(ran, 0);
+}
+
+COIL_TEST(dormant, s3_7_its_handle_works_before_and_after)
+{
+    static int seven = 7;
+    struct coil_handle h;
+    struct coil_spawn_options options = {.name = "the seventh", .handle = &h};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    CHECK_EQ(
+        coil_group_spawn_later_with(&g, coil_now() + COIL_MILLISECOND, return_it, &seven, &options),
+        0);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_RUNNING);
+    CHECK_EQ(coil_task_result(&h), -EAGAIN);
+    CHECK(same(coil_task_name(&h), "the seventh"));
+    CHECK(same(coil_task_parent(&h), "main"));
+    CHECK_EQ(coil_task_wait(&h), 0);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_FINISHED);
+    CHECK_EQ(coil_task_result(&h), 7);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+COIL_TEST(dormant, s3_2_one_that_fails_fails_its_group)
+{
+    static int failure = -EIO;
+    struct coil_group g;
+    struct coil_error e;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    spawn_idle(&g, &ran, NULL);
+    CHECK_EQ(coil_group_spawn_later(&g, 0, return_it, &failure), 0);
+    CHECK_EQ(coil_group_end(&g, 0), -EIO);
+    CHECK_EQ(coil_group_error_count(&g), 1);
+    CHECK_EQ(coil_group_error(&g, 0, &e), 0);
+    CHECK(same(e.task, "return_it"));
+    CHECK(strstr(e.site, "dormant.c:"));
+    CHECK_EQ(ran, 0);
+}
+
+/* --- Cancelled before its time --------------------------------------------------------------- */
+
+COIL_TEST(dormant, s3_5_cancelled_with_its_group_it_ends_at_once_and_never_runs)
+{
+    struct coil_handle h;
+    struct coil_group g;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    spawn_idle(&g, &ran, &h);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_CANCELLED);
+    CHECK_EQ(coil_task_result(&h), -ECANCELED);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_scope_caught(coil_group_scope(&g)), 1);
+    CHECK_EQ(coil_group_error_count(&g), 0);
+    CHECK_EQ(ran, 0);
+}
+
+COIL_TEST(dormant, s3_3_its_cancellation_goes_on_to_the_scope_that_is_responsible)
+{
+    struct coil_scope outer;
+    struct coil_group g;
+    int ran = 0;
+
+    coil_timeout_begin(&outer, coil_now() + COIL_MILLISECOND);
+    coil_group_begin(&g);
+    spawn_idle(&g, &ran, NULL);
+    CHECK_EQ(coil_group_end(&g, 0), -ECANCELED);
+    CHECK_EQ(coil_scope_end(&outer, -ECANCELED), -ETIME);
+    CHECK_EQ(ran, 0);
+}
+
+COIL_TEST(dormant, s3_7_cancelled_by_its_handle_it_is_the_only_one)
+{
+    struct coil_handle h[2];
+    struct coil_group g;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    spawn_idle(&g, &ran, &h[0]);
+    spawn_idle(&g, &ran, &h[1]);
+    coil_task_cancel(&h[0], NULL);
+    coil_task_cancel(&h[0], NULL);
+    CHECK_EQ(coil_task_status(&h[0]), COIL_STATUS_CANCELLED);
+    CHECK_EQ(coil_task_status(&h[1]), COIL_STATUS_RUNNING);
+    CHECK_EQ(coil_scope_cancelled(coil_group_scope(&g)), 0);
+    coil_task_cancel(&h[1], NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_scope_caught(coil_group_scope(&g)), 0);
+    CHECK_EQ(ran, 0);
+}
+
+COIL_TEST(dormant, s3_5_spawned_into_a_cancelled_group_it_has_ended)
+{
+    struct coil_handle h;
+    struct coil_group g;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    spawn_idle(&g, &ran, &h);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_CANCELLED);
+    CHECK_EQ(coil_group_spawn_later(&g, 0, count_it, &ran), 0);
+    CHECK_EQ(coil_group_count(&g), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(ran, 0);
+}
+
+COIL_TEST(dormant, s2_3_it_sees_what_its_group_sees)
+{
+    struct coil_scope outer;
+    struct coil_scope shield;
+    struct coil_handle h;
+    struct coil_group g;
+    int ran = 0;
+
+    coil_scope_begin(&outer, COIL_FOREVER);
+    coil_shield_begin(&shield, COIL_FOREVER);
+    coil_group_begin(&g);
+    spawn_idle(&g, &ran, &h);
+    coil_scope_cancel(&outer, NULL);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_RUNNING);
+    coil_scope_set_shield(&shield, 0);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_CANCELLED);
+    CHECK_EQ(coil_group_end(&g, 0), -ECANCELED);
+    CHECK_EQ(coil_scope_end(&shield, -ECANCELED), -ECANCELED);
+    CHECK_EQ(coil_scope_end(&outer, -ECANCELED), 0);
+}
+
+static int wait_for_it(void *arg)
+{
+    return coil_task_wait(arg);
+}
+
+COIL_TEST(dormant, s3_7_those_who_wait_for_it_are_woken_by_its_cancellation)
+{
+    struct coil_handle h;
+    struct coil_handle waiter;
+    struct coil_spawn_options options = {.handle = &waiter};
+    struct coil_group g;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    spawn_idle(&g, &ran, &h);
+    CHECK_EQ(coil_group_spawn_with(&g, wait_for_it, &h, &options), 0);
+    give_way();
+    coil_task_cancel(&h, NULL);
+    CHECK_EQ(coil_task_wait(&waiter), 0);
+    CHECK_EQ(coil_task_result(&waiter), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+COIL_TEST(dormant, s3_7_once_it_has_come_a_cancel_finds_a_task_like_any_other)
+{
+    struct parker p = {.answer = COIL_ABORT_DONE};
+    struct coil_handle h;
+    struct coil_spawn_options options = {.handle = &h};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_later_with(&g, 0, parker_run, &p, &options), 0);
+    parker_await(&p);
+    coil_task_cancel(&h, NULL);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_STOPPING);
+    CHECK_EQ(coil_task_wait(&h), 0);
+    CHECK_EQ(p.result, -ECANCELED);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+/* --- Back to sleep --------------------------------------------------------------------------- */
+
+/* Comes so often, and then returns last. */
+struct regular {
+    int times;
+    int ran;
+    int last;
+    struct coil_task *task;
+    int said;
+};
+
+static int come_again(void *arg)
+{
+    struct regular *r = arg;
+
+    if (++r->ran == r->times)
+        return r->last;
+    return coil_again_later(coil_now() + 50 * COIL_MICROSECOND);
+}
+
+COIL_TEST(dormant, a_task_may_go_back_to_sleep_with_its_handle_and_its_place)
+{
+    struct regular r = {.times = 5, .last = 9};
+    struct coil_handle h;
+    struct coil_spawn_options options = {.name = "a regular", .handle = &h};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_with(&g, come_again, &r, &options), 0);
+    while (!r.ran)
+        coil_yield_shielded();
+    CHECK_EQ(coil_group_count(&g), 1);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_RUNNING);
+    CHECK(same(coil_task_name(&h), "a regular"));
+    CHECK_EQ(coil_task_wait(&h), 0);
+    CHECK_EQ(r.ran, 5);
+    CHECK_EQ(coil_task_result(&h), 9);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+static int sleep_until_cancelled(void *arg)
+{
+    ++*(int *)arg;
+    return coil_again_later(COIL_FOREVER);
+}
+
+COIL_TEST(dormant, its_stack_is_another_tasks_meanwhile)
+{
+    struct coil_stats before;
+    struct coil_group g;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    SPAWN(&g, sleep_until_cancelled, &ran);
+    give_way();
+    before = stats_now();
+    for (int i = 0; i < 1000; i++) {
+        SPAWN(&g, sleep_until_cancelled, &ran);
+        give_way();
+    }
+    CHECK_EQ(ran, 1001);
+    CHECK(stats_now().stacks <= before.stacks + 1); /* one more while the last one ends */
+    CHECK_EQ(coil_group_count(&g), 1001);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+static int cancel_yourself_and_sleep(void *arg)
+{
+    coil_task_cancel(arg, NULL);
+    return coil_again_later(COIL_FOREVER);
+}
+
+COIL_TEST(dormant, a_cancel_from_before_ends_it_instead)
+{
+    struct coil_handle h;
+    struct coil_spawn_options options = {.handle = &h};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_with(&g, cancel_yourself_and_sleep, &h, &options), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_CANCELLED);
+}
+
+static int change_your_mind(void *arg)
+{
+    CHECK_EQ(coil_again_later(COIL_FOREVER), 0);
+    CHECK_EQ(coil_again_later(0), 0);
+    return ++*(int *)arg < 3 ? 0 : -EIO;
+}
+
+COIL_TEST(dormant, the_last_word_counts_and_a_failure_ends_it_as_ever)
+{
+    struct coil_group g;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    SPAWN(&g, change_your_mind, &ran);
+    CHECK_EQ(coil_group_end(&g, 0), -EIO);
+    CHECK_EQ(ran, 3);
+}
+
+static int say_again(void *arg)
+{
+    *(int *)arg = coil_again_later(0);
+    return 0;
+}
+
+static int say_again_too_early(void *arg)
+{
+    *(int *)arg = coil_again_later(0);
+    return coil_started(0);
+}
+
+COIL_TEST(dormant, the_main_task_services_and_what_has_not_started_stay_awake)
+{
+    struct coil_spawn_options options = {.service = 1};
+    struct coil_group g;
+    int said = 1;
+
+    CHECK_EQ(coil_again_later(0), -EINVAL);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_with(&g, say_again, &said, &options), 0);
+    give_way();
+    CHECK_EQ(said, -EINVAL);
+    said = 1;
+    CHECK_EQ(coil_group_start(&g, say_again_too_early, &said, NULL), 0);
+    CHECK_EQ(said, -EINVAL);
+    CHECK_EQ(coil_group_spawn_later_with(&g, 0, say_again, &said, &options), -EINVAL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+static int start_and_come_again(void *arg)
+{
+    struct regular *r = arg;
+
+    r->said = coil_started(4);
+    return come_again(arg);
+}
+
+COIL_TEST(dormant, s3_6_a_started_task_sleeps_in_the_group_it_went_to)
+{
+    struct regular r = {.times = 3};
+    struct coil_group g;
+    intptr_t value = 0;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_start(&g, start_and_come_again, &r, &value), 0);
+    CHECK_EQ(value, 4);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(r.ran, 3);
+    CHECK_EQ(r.said, -EALREADY);
+}
+
+/* --- When there is something to read --------------------------------------------------------- */
+
+struct reader {
+    int fds[2];
+    int ran;
+    int times; /* as often, and then it returns */
+    char got[16];
+    ssize_t last;
+    int closing;
+};
+
+static int read_a_byte(void *arg)
+{
+    struct reader *r = arg;
+
+    r->last = coil_recv(r->fds[0], &r->got[r->ran], 1, 0);
+    if (r->last < 0)
+        return (int)r->last;
+    return ++r->ran < r->times && r->last ? coil_again_readable(r->fds[0]) : 0;
+}
+
+static void reader_open(struct reader *r, int times)
+{
+    *r = (struct reader){.times = times};
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, r->fds), 0);
+}
+
+static void reader_close(struct reader *r)
+{
+    CHECK_EQ(coil_close(r->fds[0]), 0);
+    close(r->fds[1]);
+}
+
+static void spawn_reader(struct coil_group *g, struct reader *r, struct coil_handle *h)
+{
+    struct coil_spawn_options options = {.handle = h};
+
+    CHECK_EQ(coil_group_spawn_readable_with(g, r->fds[0], read_a_byte, r, &options), 0);
+}
+
+COIL_TEST(dormant, a_task_comes_when_there_is_something_to_read)
+{
+    struct reader r;
+    struct coil_group g;
+
+    reader_open(&r, 1);
+    coil_group_begin(&g);
+    spawn_reader(&g, &r, NULL);
+    for (int i = 0; i < 100; i++)
+        coil_yield_shielded();
+    inside_look();
+    give_way();
+    CHECK_EQ(r.ran, 0);
+    CHECK_EQ(write(r.fds[1], "x", 1), 1);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(r.ran, 1);
+    CHECK_EQ(r.got[0], 'x');
+    reader_close(&r);
+}
+
+COIL_TEST(dormant, also_when_it_was_there_before)
+{
+    struct reader r;
+    struct coil_group g;
+
+    reader_open(&r, 3);
+    CHECK_EQ(write(r.fds[1], "abc", 3), 3);
+    coil_group_begin(&g);
+    spawn_reader(&g, &r, NULL);
+    CHECK_EQ(r.ran, 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK(same(r.got, "abc"));
+    reader_close(&r);
+}
+
+COIL_TEST(dormant, also_for_the_end)
+{
+    struct reader r;
+    struct coil_group g;
+
+    reader_open(&r, 5);
+    coil_group_begin(&g);
+    spawn_reader(&g, &r, NULL);
+    give_way();
+    CHECK_EQ(shutdown(r.fds[1], SHUT_WR), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(r.ran, 1);
+    CHECK_EQ(r.last, 0);
+    reader_close(&r);
+}
+
+COIL_TEST(dormant, between_two_requests_a_connection_has_no_stack)
+{
+    struct coil_stats before;
+    struct reader r;
+    struct coil_handle h;
+    struct coil_group g;
+
+    reader_open(&r, 8);
+    coil_group_begin(&g);
+    spawn_reader(&g, &r, &h);
+    before = stats_now();
+    for (int i = 0; i < 8; i++) {
+        CHECK_EQ(coil_task_status(&h), COIL_STATUS_RUNNING);
+        CHECK_EQ(coil_group_count(&g), 1);
+        CHECK_EQ(write(r.fds[1], &"requests"[i], 1), 1);
+        while (r.ran == i)
+            coil_yield_shielded();
+    }
+    CHECK_EQ(coil_task_wait(&h), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK(same(r.got, "requests"));
+    CHECK(stats_now().stacks <= before.stacks + 2);
+    reader_close(&r);
+}
+
+COIL_TEST(dormant, until_then_it_is_the_descriptors_reader)
+{
+    struct reader r;
+    struct coil_handle h;
+    struct coil_group g;
+    char byte;
+
+    reader_open(&r, 1);
+    coil_group_begin(&g);
+    spawn_reader(&g, &r, &h);
+    CHECK_EQ(coil_recv(r.fds[0], &byte, 1, 0), -EBUSY);
+    CHECK_EQ(coil_group_spawn_readable(&g, r.fds[0], read_a_byte, &r), -EBUSY);
+    CHECK_EQ(coil_send(r.fds[0], "y", 1, 0), 1);
+    CHECK_EQ(coil_group_count(&g), 1);
+    coil_task_cancel(&h, NULL);
+    CHECK_EQ(coil_task_wait(&h), 0);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_CANCELLED);
+    CHECK_EQ(write(r.fds[1], "x", 1), 1);
+    CHECK_EQ(coil_recv(r.fds[0], &byte, 1, 0), 1); /* and now it is not */
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(r.ran, 0);
+    reader_close(&r);
+}
+
+COIL_TEST(dormant, cancelled_with_its_group_it_takes_nothing)
+{
+    struct reader r;
+    struct coil_group g;
+    char byte = 0;
+
+    reader_open(&r, 1);
+    coil_group_begin(&g);
+    spawn_reader(&g, &r, NULL);
+    give_way();
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(write(r.fds[1], "x", 1), 1);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_scope_caught(coil_group_scope(&g)), 1);
+    CHECK_EQ(r.ran, 0);
+    CHECK_EQ(coil_recv(r.fds[0], &byte, 1, 0), 1);
+    CHECK_EQ(byte, 'x');
+    reader_close(&r);
+}
+
+/* The backend has said that there is something, and nobody has run since. */
+static void ready_unseen(struct coil_group *g, struct reader *r, struct coil_handle *h)
+{
+    reader_open(r, 1);
+    spawn_reader(g, r, h);
+    inside_look();
+    CHECK_EQ(write(r->fds[1], "x", 1), 1);
+    for (int i = 0; i < 1000 && mailbox_empty(&coil__here.loop->mailbox); i++)
+        inside_look();
+    CHECK(!mailbox_empty(&coil__here.loop->mailbox));
+}
+
+COIL_TEST(dormant, s4_4_cancelled_between_the_event_and_its_turn_it_does_not_run)
+{
+    struct reader r;
+    struct coil_handle h;
+    struct coil_group g;
+    char byte;
+
+    coil_group_begin(&g);
+    ready_unseen(&g, &r, &h);
+    coil_task_cancel(&h, NULL);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_STOPPING);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(coil_group_count(&g), 1);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_CANCELLED);
+    CHECK_EQ(r.ran, 0);
+    CHECK_EQ(coil_recv(r.fds[0], &byte, 1, 0), 1);
+    reader_close(&r);
+}
+
+COIL_TEST(dormant, a_descriptor_that_is_closed_meanwhile_fails_it)
+{
+    struct reader r;
+    struct coil_handle h;
+    struct coil_group g;
+
+    reader_open(&r, 1);
+    coil_group_begin(&g);
+    spawn_reader(&g, &r, &h);
+    give_way();
+    reader_close(&r);
+    CHECK_EQ(coil_group_end(&g, 0), -EBADF);
+    CHECK_EQ(coil_task_result(&h), -EBADF);
+    CHECK_EQ(r.ran, 0);
+}
+
+COIL_TEST(dormant, also_between_the_event_and_its_turn)
+{
+    struct reader r;
+    struct coil_handle h;
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    ready_unseen(&g, &r, &h);
+    reader_close(&r);
+    CHECK_EQ(coil_group_end(&g, 0), -EBADF);
+    CHECK_EQ(r.ran, 0);
+}
+
+COIL_TEST(dormant, what_is_not_open_is_refused_at_once)
+{
+    struct reader r = {.times = 1};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_readable(&g, -1, read_a_byte, &r), -EBADF);
+    CHECK_EQ(coil_group_spawn_readable(&g, 9999, read_a_byte, &r), -EBADF);
+    CHECK_EQ(coil_group_count(&g), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+static int read_again_from_nothing(void *arg)
+{
+    (void)arg;
+    return coil_again_readable(-1);
+}
+
+COIL_TEST(dormant, a_task_that_goes_back_to_what_is_not_open_fails)
+{
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    SPAWN(&g, read_again_from_nothing, NULL);
+    CHECK_EQ(coil_group_end(&g, 0), -EBADF);
+}
+
+/* --- Bad input, no memory -------------------------------------------------------------------- */
+
+COIL_TEST(dormant, a_wrong_spawn_is_refused)
+{
+    struct coil_spawn_options options = {.stack_size = 1};
+    struct coil_group g;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_later(&g, 0, NULL, &ran), -EINVAL);
+    CHECK_EQ(coil_group_spawn_later_with(&g, 0, count_it, &ran, &options), -EINVAL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_group_spawn_later(&g, 0, count_it, &ran), -ESHUTDOWN);
+    CHECK_EQ(coil_group_spawn_readable(&g, 0, count_it, &ran), -ESHUTDOWN);
+}
+
+static bool refuse;
+static size_t lent;
+
+static void *allocate_unless_told(void *ctx, void *ptr, size_t size)
+{
+    (void)ctx;
+    if (size) {
+        void *p = refuse ? NULL : realloc(ptr, size);
+
+        lent += p && !ptr;
+        return p;
+    }
+    lent -= ptr != NULL;
+    free(ptr);
+    return NULL;
+}
+
+static int go_to_sleep_without_memory(void *arg)
+{
+    refuse = true;
+    *(int *)arg = coil_again_later(0);
+    refuse = false;
+    return 0;
+}
+
+static void spawn_without_memory(void)
+{
+    struct coil_handle h = {{0}};
+    struct coil_spawn_options options = {.handle = &h};
+    struct coil_group g;
+    int said = 0;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    refuse = true;
+    CHECK_EQ(coil_group_spawn_later_with(&g, 0, count_it, &ran, &options), -ENOMEM);
+    refuse = false;
+    CHECK_EQ(h.opaque_[0], 0);
+    CHECK_EQ(coil_group_count(&g), 0);
+    SPAWN(&g, go_to_sleep_without_memory, &said);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(said, -ENOMEM);
+    CHECK_EQ(ran, 0);
+}
+
+static void spawn_some(void)
+{
+    struct coil_group g;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    for (int i = 0; i < 1000; i++)
+        CHECK_EQ(coil_group_spawn_later(&g, 0, count_it, &ran), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(ran, 1000);
+}
+
+Test(dormant, without_memory_nothing_has_happened)
+{
+    struct coil_loop_options options = harness_options();
+
+    options.allocate = allocate_unless_told;
+    harness_run(&options, spawn_without_memory);
+    CHECK_EQ(lent, 0);
+}
+
+Test(dormant, all_its_memory_is_given_back_in_the_end)
+{
+    struct coil_loop_options options = harness_options();
+
+    options.allocate = allocate_unless_told;
+    harness_run(&options, spawn_some);
+    CHECK_EQ(lent, 0);
+}
+
+COIL_TEST(dormant, without_memory_for_its_stack_it_fails)
+{
+    struct coil_handle h;
+    struct coil_spawn_options options = {.stack_size = 256 << 20, .handle = &h};
+    struct rlimit before;
+    struct rlimit tight;
+    struct coil_group g;
+    int ran = 0;
+
+    CHECK_EQ(getrlimit(RLIMIT_AS, &before), 0);
+    tight = before;
+    tight.rlim_cur = 1 << 20;
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_later_with(&g, 0, count_it, &ran, &options), 0);
+    CHECK_EQ(setrlimit(RLIMIT_AS, &tight), 0);
+    CHECK_EQ(getrlimit(RLIMIT_AS, &tight), 0);
+    if (tight.rlim_cur != 1 << 20)
+        SKIP("the address space cannot be limited here (qemu-user)");
+    CHECK_EQ(coil_task_wait(&h), -ECANCELED); /* its failure has cancelled us */
+    CHECK_EQ(setrlimit(RLIMIT_AS, &before), 0);
+    CHECK_EQ(coil_task_result(&h), -ENOMEM);
+    CHECK_EQ(coil_group_end(&g, -ECANCELED), -ENOMEM);
+    CHECK_EQ(ran, 0);
+}
+
+static size_t resident(void)
+{
+    FILE *f = fopen("/proc/self/statm", "r");
+    size_t total;
+    size_t pages;
+
+    CHECK(f);
+    CHECK_EQ(fscanf(f, "%zu %zu", &total, &pages), 2);
+    fclose(f);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+COIL_TEST(dormant, a_million_of_them_fit_in_300_megabytes)
+{
+#if defined(CONTEXT_ASAN) || defined(CONTEXT_TSAN)
+    const int count = 10000;
+#else
+    const int count = 1000000;
+#endif
+    const int64_t when_ns = coil_now() + 3600 * COIL_SECOND;
+    struct coil_group g;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    for (int i = 0; i < count; i++)
+        CHECK_EQ(coil_group_spawn_later(&g, when_ns + i, count_it, &ran), 0);
+    CHECK_EQ(coil_group_count(&g), (size_t)count);
+    CHECK(resident() < (size_t)300 << 20);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(ran, 0);
+}
