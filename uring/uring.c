@@ -245,7 +245,8 @@ static bool take_back(struct backend *b, struct op *op)
     unsigned int head = io_uring_smp_load_acquire(sq->khead);
     struct io_uring_sqe *sqe = &sq->sqes[op->sq_position & *sq->kring_mask];
 
-    if ((int)(op->sq_position - head) < 0)
+    /* By its name as well: positions come round again, and an op may wait for long. */
+    if (op->sq_position - head >= sq->sqe_tail - head || sqe->user_data != name_of(b, op))
         return false;
     io_uring_prep_nop(sqe);
     sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
@@ -276,7 +277,11 @@ static void ask_again(struct backend *b)
 {
     int64_t now_ns;
 
-    if (likely(list_empty(&b->asked)) || (b->asked_just_now && !b->ask_now))
+    if (likely(list_empty(&b->asked))) {
+        b->ask_now = false; /* whom it was for has ended */
+        return;
+    }
+    if (b->asked_just_now && !b->ask_now)
         return;
     now_ns = coil__clock_now();
     if (!b->ask_again_in_ns) { /* asked a moment ago, and silent still */
