@@ -10,7 +10,8 @@
 #include "../uring/ring.h"
 
 static int refusals; /* so many calls to come are refused, */
-static int misses;   /* and so many cancels to come are lost in the kernel */
+static int misses;   /* and so many cancels to come are lost in the kernel, */
+static int agains;   /* and so many reads to come say EAGAIN, having done nothing */
 
 static struct ring *our_ring(void)
 {
@@ -32,6 +33,38 @@ static void lose_cancels(void)
     }
 }
 
+/* Makes the queued reads at an offset into entries that fail, and their answers into EAGAIN. */
+static uint64_t spoilt;
+
+static void spoil_reads(void)
+{
+    struct io_uring_sq *sq = &our_ring()->uring.sq;
+
+    for (unsigned int i = *sq->khead; i != *sq->ktail && agains && !spoilt; i++) {
+        struct io_uring_sqe *sqe = &sq->sqes[i & *sq->kring_mask];
+
+        if (sqe->opcode != IORING_OP_READ || sqe->off == (uint64_t)-1)
+            continue;
+        sqe->opcode = IORING_OP_NOP;
+        spoilt = sqe->user_data;
+        agains--;
+    }
+}
+
+static void spoil_answers(void)
+{
+    struct io_uring_cq *cq = &our_ring()->uring.cq;
+
+    for (unsigned int i = *cq->khead; spoilt && i != *cq->ktail; i++) {
+        struct io_uring_cqe *cqe = &cq->cqes[i & *cq->kring_mask];
+
+        if (cqe->user_data != spoilt)
+            continue;
+        cqe->res = -EAGAIN;
+        spoilt = 0;
+    }
+}
+
 /* In liburing's stead. */
 int io_uring_enter2(unsigned int fd, unsigned int to_submit, unsigned int min_complete,
                     unsigned int flags, sigset_t *sig, size_t size)
@@ -44,7 +77,11 @@ int io_uring_enter2(unsigned int fd, unsigned int to_submit, unsigned int min_co
     }
     if (misses)
         lose_cancels();
+    if (agains)
+        spoil_reads();
     r = syscall(SYS_io_uring_enter, fd, to_submit, min_complete, flags, sig, size);
+    if (spoilt)
+        spoil_answers();
     return r < 0 ? -errno : (int)r;
 }
 
@@ -241,4 +278,25 @@ RING_TEST(a_loop_sleeps_after_a_cancel_that_found_no_room_was_overtaken)
     CHECK_EQ(coil_group_end(&g, 0), 0);
     for (int i = 0; i < 6; i++)
         wire_close(ends[i]);
+}
+
+/* Poll says of it that it is ready. Blocking or not, as it was opened: one more attempt. */
+RING_TEST(a_file_that_says_eagain_is_read_by_a_thread)
+{
+    for (int flags = 0; flags <= O_NONBLOCK; flags += O_NONBLOCK) {
+        struct coil_stats before, after;
+        char buf[5] = "";
+        int fd = open("/proc/self/status", O_RDONLY | flags);
+
+        CHECK(fd >= 0);
+        agains = 1000000;
+        CHECK_EQ(coil_loop_stats(&before), 0);
+        CHECK_EQ(coil_pread(fd, buf, sizeof(buf), 0), sizeof(buf));
+        CHECK_EQ(coil_loop_stats(&after), 0);
+        CHECK_EQ(memcmp(buf, "Name:", 5), 0);
+        CHECK_EQ(agains, 1000000 - 1);
+        CHECK(after.turns - before.turns < 100);
+        agains = 0;
+        CHECK_EQ(coil_close(fd), 0);
+    }
 }

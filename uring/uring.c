@@ -313,6 +313,14 @@ static bool is_interruption(int result)
     return result == -EINTR || (result <= -KERNEL_RESTART_FIRST && result >= -KERNEL_RESTART_LAST);
 }
 
+/* Is there nothing to wait for? Of a file poll says that it is ready, whatever the file says. */
+static bool is_final(const struct op *op, int result)
+{
+    if (op->phase == POLLS)
+        return result < 0 && !is_interruption(result);
+    return result == -EAGAIN && op->descriptor->kind == FD_FILE;
+}
+
 /* Puts op back, to try once more. */
 static void once_more(struct backend *b, struct op *op, uint8_t phase)
 {
@@ -327,12 +335,11 @@ static void op_answered(struct backend *b, struct op *op, int result, unsigned i
             finish(b, op, -ECANCELED);
             return;
         }
-        if (op->phase == POLLS && result < 0 && !is_interruption(result)) {
+        if (is_final(op, result)) {
             finish(b, op, result);
             return;
         }
-        if (op->descriptor)
-            op->descriptor->drained = false; /* what it says of the socket led to this */
+        op->descriptor->drained = false; /* what it says of the socket led to this */
         once_more(b, op, result == -EAGAIN ? POLLS : ON_RING);
         return;
     }
