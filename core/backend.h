@@ -8,7 +8,8 @@
  *     completes, with -ECANCELED, or, if it had already happened, with its real result and all of
  *     its effect. The result wins.
  *  4. A result is what the system call would have said: a count, a descriptor, 0, or -errno.
- *     -EINTR, -EAGAIN and the kernel's internal -512..-516 never get out.
+ *     -EINTR and the kernel's internal -512..-516 never get out; -EAGAIN only for a file, which
+ *     then is done otherwise.
  *  5. From submit to completion the backend owns the op and all it points to. Before and after, it
  *     does not look.
  *  6. Both backends give the same outcome for the same events: close-on-exec and non-blocking on
@@ -97,6 +98,15 @@ struct op {
 static inline bool op_is_out_of_band(const struct op *op)
 {
     return (op->kind == OP_RECV || op->kind == OP_RECVMSG) && op->flags & (MSG_OOB | MSG_ERRQUEUE);
+}
+
+/* Would EAGAIN to this one say that any other of its side has to wait as well, and EAGAIN to
+ * another that this one has to? To accept, to connect or to poll is neither to read nor to write,
+ * which here may fail at once. */
+static inline bool op_speaks_for_its_side(const struct op *op)
+{
+    return op->kind != OP_ACCEPT && op->kind != OP_CONNECT && op->kind != OP_POLL &&
+           !op_is_out_of_band(op);
 }
 
 struct backend_config {

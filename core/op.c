@@ -200,6 +200,7 @@ static ssize_t do_once(struct coil_task *self, struct op *op)
     if (op->route != ROUTE_POOL)
         return coil__op_perform(op);
     op->state = OP_IDLE;
+    op->asked = false;
     return submit_on(self, op, op->descriptor);
 }
 
@@ -211,24 +212,38 @@ static bool would_have_to_wait(const struct op *op, ssize_t r)
     return r == -EAGAIN;
 }
 
-/* Does op without the backend, again and again, and waits in between, by wait. The descriptor
- * cannot be closed under us meanwhile: wait is on its list throughout. */
-static ssize_t try_and_wait(struct coil_task *self, struct op *op, struct op *wait)
+/* Readiness that led to nothing (an eventfd has room, but not for so much) would lead to nothing
+ * again, and at once: between two polls there is a pause. */
+static void prepare_wait(struct op *wait, uint32_t poll_events)
 {
+    bool polls = poll_events && wait->kind != OP_POLL;
+
+    wait->kind = polls ? OP_POLL : OP_PAUSE;
+    wait->route = polls ? ROUTE_BACKEND : ROUTE_TIMER;
+    wait->flags = poll_events;
+    wait->state = OP_IDLE;
+    wait->asked = false;
+}
+
+/* Does op without the backend, again and again, and waits in between: for these events, or, if
+ * there are none, a while. The descriptor cannot be closed under us meanwhile: the wait is on its
+ * list throughout. */
+static ssize_t try_and_wait(struct coil_task *self, struct op *op, uint32_t poll_events)
+{
+    struct pause p = {.op = {.kind = OP_PAUSE, .fd = op->fd}, .next_ns = PAUSE_NS};
     struct descriptor *d = op->descriptor;
     ssize_t r;
 
-    wait->fd = op->fd;
-    link_to(wait, d);
+    link_to(&p.op, d);
     while (would_have_to_wait(op, r = do_once(self, op))) {
-        wait->state = OP_IDLE;
-        r = d->closing ? -EBADF : submit_and_wait(self, wait);
+        prepare_wait(&p.op, poll_events);
+        r = d->closing ? -EBADF : submit_and_wait(self, &p.op);
         if (r >= 0 && d->closing)
             r = -EBADF;
         if (r < 0)
             break;
     }
-    unlink_from(wait, d);
+    unlink_from(&p.op, d);
     return r;
 }
 
@@ -267,6 +282,18 @@ static bool is_for_pool(const struct op *op, const struct descriptor *d, bool re
     return d->kind == FD_FILE && op->kind != OP_POLL && (readiness || op->offset < 0 || !op->len);
 }
 
+/* A file that a ring cannot do without waiting for it, opened as it is: a thread can. Or EAGAIN is
+ * its answer, which then is so again. */
+static ssize_t do_in_pool(struct coil_task *self, struct op *op)
+{
+    assert(op->descriptor->kind == FD_FILE);
+
+    if (op->descriptor->closing)
+        return -EBADF;
+    op->route = ROUTE_POOL;
+    return try_and_wait(self, op, 0);
+}
+
 static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *d)
 {
     const struct coil__backend_ops *ops = self->loop->ops;
@@ -275,22 +302,17 @@ static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *
     op->descriptor = d;
     if (is_for_pool(op, d, ops->readiness))
         op->route = ROUTE_POOL;
-    if (unlikely(no_readiness_tells(op, d))) {
-        struct pause p = {.op = {.kind = OP_PAUSE, .route = ROUTE_TIMER}, .next_ns = PAUSE_NS};
-
-        return try_and_wait(self, op, &p.op);
-    }
-    if (!ops->readiness && unlikely(ring_may_only_wait(op, d))) {
-        struct op wait = {.kind = OP_POLL, .flags = op->writes ? POLLOUT : POLLIN};
-
-        return try_and_wait(self, op, &wait);
-    }
-    if (ops->readiness && (d->ready & side_of(op) || op_is_out_of_band(op))) {
+    if (unlikely(no_readiness_tells(op, d)))
+        return try_and_wait(self, op, 0);
+    if (!ops->readiness && unlikely(ring_may_only_wait(op, d)))
+        return try_and_wait(self, op, op->writes ? POLLOUT : POLLIN);
+    if (ops->readiness && (d->ready & side_of(op) || !op_speaks_for_its_side(op))) {
         r = coil__op_perform(op);
         if (r != -EAGAIN)
             return r;
     }
-    return submit_on(self, op, d);
+    r = submit_on(self, op, d);
+    return unlikely(r == -EAGAIN) ? do_in_pool(self, op) : r;
 }
 
 /* Reading no bytes waits for none; of messages, one is taken and cut. */
@@ -312,22 +334,31 @@ static struct coil_task *self_or_die(void)
 /* A receive that says the error which ended the one before, or that wants nothing. */
 static bool answers_at_once(const struct op *op, const struct descriptor *d)
 {
-    return (d->late_error && op->kind != OP_ACCEPT) || reads_nothing(op, d);
+    return (d->late_error && op->kind != OP_ACCEPT && !op_is_out_of_band(op)) ||
+           reads_nothing(op, d);
 }
 
-static int take_late_error(struct descriptor *d)
+/* The error only to who would have received something. */
+static int answer_at_once(const struct op *op, struct descriptor *d)
 {
     int error = d->late_error;
 
+    if (op->kind == OP_POLL || reads_nothing(op, d))
+        return 0;
     d->late_error = 0;
     return error;
+}
+
+/* writev(2) of no bytes does nothing, also on a socket of messages, where write(2) sends one. */
+static bool gathers_nothing(const struct op *op)
+{
+    return op->kind == OP_WRITEV && !op->len;
 }
 
 /* Before each thing that is done with fd: has the task been asked to stop, is fd still open? */
 static int may_use(struct coil_task *self, int fd, struct descriptor **ret)
 {
-    if (self->loop->ops->readiness)
-        fire_timers(self->loop); /* we may succeed without a turn, and a deadline be past */
+    fire_timers(self->loop); /* we may succeed without a turn, and a deadline be past */
     if (unlikely(task_cancelled(self)))
         return task_refuse(self);
     return descriptor_get(self->loop, fd, ret);
@@ -385,9 +416,12 @@ static ssize_t run_with_side(struct coil_task *self, struct op *op, struct descr
     ssize_t r;
 
     if (unlikely(!op->writes && answers_at_once(op, d)))
-        return op->kind == OP_POLL ? 0 : take_late_error(d);
-    if (descriptor_is_socket(d))
+        return answer_at_once(op, d);
+    if (descriptor_is_socket(d)) {
+        if (unlikely(gathers_nothing(op)))
+            return 0;
         speak_to_socket(op);
+    }
     r = run_on(self, op, d);
     if (op->kind == OP_ACCEPT && r >= 0) /* what is accepted is what the listener is */
         coil__descriptor_made(self->loop, (int)r, (enum descriptor_kind)d->kind);
@@ -426,6 +460,7 @@ static ssize_t run_rounds(struct coil_task *self, const struct op *op, struct de
                           size_t *ret_done)
 {
     struct op hold = {.state = OP_IDLE};
+    const bool told_to_stop = self->told_to_stop;
     size_t done = 0;
     ssize_t r;
 
@@ -445,8 +480,11 @@ static ssize_t run_rounds(struct coil_task *self, const struct op *op, struct de
         if (r < 0)
             break;
     }
-    if (r < 0 && done && !op->writes && is_said_once(r))
-        d->late_error = (int)r;
+    if (r < 0 && done && !op->writes) { /* the count is what the caller is told, and only that */
+        self->told_to_stop = told_to_stop;
+        if (is_said_once(r))
+            d->late_error = (int)r;
+    }
     unlink_from(&hold, d);
     *ret_done = done;
     return r;

@@ -1,6 +1,6 @@
 /* io.c - coil/io.h, call by call: what each answers, and what it leaves alone. */
 #define _GNU_SOURCE
-#include "wires.h"
+#include "inside.h"
 
 #include <arpa/inet.h>
 #include <limits.h>
@@ -229,6 +229,22 @@ COIL_TEST(io, writing_nothing_answers_zero_at_once)
     }
 }
 
+/* As write and writev have it: the one sends an empty datagram, the other does not. */
+COIL_TEST(io, gathering_nothing_sends_no_datagram)
+{
+    char byte = 'x';
+    struct iovec nothing[2] = {{&byte, 0}, {&byte, 0}};
+    int ends[2];
+
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_DGRAM, 0, ends), 0);
+    for (int count = 0; count < 3; count++)
+        CHECK_EQ(coil_writev(ends[0], nothing, count), 0);
+    CHECK_EQ(recv(ends[1], &byte, 1, MSG_DONTWAIT), -1);
+    CHECK_EQ(coil_write(ends[0], &byte, 0), 0);
+    CHECK_EQ(recv(ends[1], &byte, 1, MSG_DONTWAIT), 0);
+    wire_close(ends);
+}
+
 COIL_TEST(io, a_reset_is_told_by_its_name)
 {
     for (int waits = 0; waits < 2; waits++) {
@@ -280,6 +296,7 @@ static int receive_all_of(void *arg)
     struct all_of *a = arg;
 
     a->result = coil_recv(a->fd, a->buf_at ? a->buf_at : a->buf, sizeof(a->buf), MSG_WAITALL);
+    CHECK(a->result < 0 || !coil_task_self()->told_to_stop);
     return 0;
 }
 
@@ -345,6 +362,8 @@ COIL_TEST(io, a_reset_amid_a_receive_that_wants_all_is_not_taken_for_the_end)
     wire_reset(ends[1]);
     CHECK_EQ(coil_group_end(&g, 0), 0);
     CHECK_EQ(a.result, 3);
+    CHECK_EQ(coil_recv(ends[0], a.buf, 0, 0), 0); /* these two receive nothing of the stream */
+    CHECK_EQ(coil_recv(ends[0], a.buf, 1, MSG_OOB), -EINVAL);
     CHECK_EQ(coil_recv(ends[0], a.buf, sizeof(a.buf), 0), -ECONNRESET);
     CHECK_EQ(coil_close(ends[0]), 0);
 }
@@ -1692,6 +1711,40 @@ COIL_TEST(io, connecting_twice_is_eisconn)
     close(listener);
 }
 
+COIL_TEST(io, connecting_twice_is_eisconn_though_there_is_no_room_to_write)
+{
+    static char more_than_fits[32 << 20];
+    struct sockaddr_in addr;
+    struct coil_scope s;
+    int listener = wire_listen(4, &addr);
+    int fd = wire_connect(&addr);
+
+    coil_scope_begin(&s, coil_now() + 10 * COIL_MILLISECOND);
+    CHECK_EQ(coil_send_all(fd, more_than_fits, sizeof(more_than_fits), 0, NULL), -ECANCELED);
+    CHECK_EQ(coil_scope_end(&s, -ECANCELED), 0);
+    coil_scope_begin(&s, coil_now() + 100 * COIL_MILLISECOND);
+    CHECK_EQ(coil_connect(fd, (struct sockaddr *)&addr, sizeof(addr)), -EISCONN);
+    CHECK_EQ(coil_scope_end(&s, 0), 0);
+    CHECK_EQ(coil_close(fd), 0);
+    close(listener);
+}
+
+COIL_TEST(io, accepting_on_what_does_not_listen_is_einval_though_there_is_nothing_to_read)
+{
+    struct coil_scope s;
+    char byte;
+    int ends[2];
+
+    wire_open(WIRE_TCP, ends);
+    coil_scope_begin(&s, coil_now() + 10 * COIL_MILLISECOND);
+    CHECK_EQ(coil_recv(ends[0], &byte, 1, 0), -ECANCELED);
+    CHECK_EQ(coil_scope_end(&s, -ECANCELED), 0);
+    coil_scope_begin(&s, coil_now() + 100 * COIL_MILLISECOND);
+    CHECK_EQ(coil_accept(ends[0], NULL, NULL), -EINVAL);
+    CHECK_EQ(coil_scope_end(&s, 0), 0);
+    wire_close(ends);
+}
+
 COIL_TEST(io, an_address_that_is_none_is_refused)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET};
@@ -1938,6 +1991,22 @@ COIL_TEST(io, any_number_of_tasks_write_at_their_offsets_at_once)
     CHECK_EQ(coil_close(fd), 0);
 }
 
+COIL_TEST(io, an_offset_in_a_file_that_was_opened_nonblocking_is_read)
+{
+    struct coil_scope s;
+    char buf[64] = "";
+    int fd = open("/proc/self/status", O_RDONLY | O_NONBLOCK);
+
+    CHECK(fd >= 0);
+    coil_scope_begin(&s, coil_now() + WIRE_PATIENCE_S * COIL_SECOND);
+    CHECK_EQ(coil_pread(fd, buf, sizeof(buf), 0), sizeof(buf));
+    CHECK_EQ(memcmp(buf, "Name:", 5), 0);
+    CHECK_EQ(coil_pread(fd, buf, 5, 1), 5);
+    CHECK_EQ(memcmp(buf, "ame:", 4), 0);
+    CHECK_EQ(coil_scope_end(&s, 0), 0);
+    CHECK_EQ(coil_close(fd), 0);
+}
+
 COIL_TEST(io, a_directory_is_not_read_and_a_full_disk_is_told)
 {
     int directory = open("/tmp", O_RDONLY | O_DIRECTORY);
@@ -2002,6 +2071,37 @@ COIL_TEST(io, an_eventfd_counts_and_both_sides_wait)
     CHECK_EQ(coil_close(fd), 0);
 }
 
+COIL_TEST(io, an_eventfd_that_has_room_but_not_for_so_much_is_waited_for_and_does_not_spin)
+{
+    int fd = eventfd(0, 0);
+    uint64_t in = UINT64_MAX - 3;
+    uint64_t out = 5;
+    struct caller writer = {.call = CALL_WRITE, .fd = fd, .buf = &out, .n = sizeof(out)};
+    struct coil_stats before, after;
+    struct coil_group g;
+
+    CHECK_EQ(coil_write(fd, &in, sizeof(in)), 8);
+    coil_group_begin(&g);
+    caller_start(&g, &writer);
+    CHECK(!writer.answered);
+    CHECK_EQ(coil_loop_stats(&before), 0);
+    CHECK_EQ(coil_sleep(100 * COIL_MILLISECOND), 0);
+    CHECK_EQ(coil_loop_stats(&after), 0);
+    CHECK(after.turns - before.turns < 100);
+    CHECK_EQ(coil_read(fd, &in, sizeof(in)), 8);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(writer.result, 8);
+    coil_group_begin(&g);
+    in = UINT64_MAX - 6;
+    CHECK_EQ(coil_write(fd, &in, sizeof(in)), 8);
+    writer.answered = false;
+    caller_start(&g, &writer);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(writer.result, -ECANCELED);
+    CHECK_EQ(coil_close(fd), 0);
+}
+
 /* As the system calls have it, where a ring left to itself would answer otherwise, or wait. */
 COIL_TEST(io, what_has_no_way_to_be_read_or_written_says_so_at_once)
 {
@@ -2061,6 +2161,21 @@ COIL_TEST(io, a_timerfd_is_read_when_it_is_time)
     CHECK_EQ(coil_close(fd), 0);
 }
 
+static ssize_t fail_as_a_timerfd(struct op *op)
+{
+    (void)op;
+    errno = ECANCELED;
+    return -1;
+}
+
+/* A timerfd says it when somebody sets the clock, which a test had better not. */
+COIL_TEST(io, what_the_system_calls_cancelled_is_not_what_we_call_so)
+{
+    struct op op = {.kind = OP_CALL, .call = fail_as_a_timerfd};
+
+    CHECK_EQ(coil__op_perform(&op), -EIO);
+}
+
 COIL_TEST(io, a_terminal_is_read_line_by_line_until_it_hangs_up)
 {
     char buf[16];
@@ -2113,6 +2228,41 @@ COIL_TEST(io, s4_1_a_call_in_a_cancelled_scope_did_not_happen_though_it_could_at
         CHECK_EQ(wire_drain(ends[0]), 1);
         CHECK_EQ(wire_drain(ends[1]), 0);
         wire_close(ends);
+    }
+}
+
+/* Also where the system call is coil's own to make on every backend, and would not have waited. */
+COIL_TEST(io, s4_1_a_deadline_already_past_acts_though_the_call_could_finish_at_once)
+{
+    for (int i = 0; i < 4; i++) {
+        struct sockaddr_un addr;
+        struct coil_scope s;
+        socklen_t len;
+        uint64_t count = 0;
+        int listener = wire_listen_unix(4, &addr, &len);
+        int fd = i == 2 ? coil_socket(AF_UNIX, SOCK_STREAM, 0) : eventfd(1, 0);
+        int ends[2];
+        int r;
+
+        wire_open(WIRE_PIPE, ends);
+        coil_scope_begin(&s, coil_now() - 1);
+        if (i == 0)
+            r = (int)coil_write(ends[1], "x", 1);
+        else if (i == 1)
+            r = (int)coil_read(fd, &count, sizeof(count));
+        else if (i == 2)
+            r = coil_connect(fd, (struct sockaddr *)&addr, len);
+        else
+            r = (int)coil_pread(fd, &count, sizeof(count), 0);
+        CHECK_EQ(r, -ECANCELED);
+        CHECK_EQ(coil_scope_end(&s, r), 0);
+        CHECK(!wire_ready(ends[0], POLLIN));
+        CHECK(!wire_ready(listener, POLLIN));
+        CHECK_EQ(count, 0);
+        CHECK_EQ(coil_close(fd), 0);
+        CHECK_EQ(coil_close(ends[1]), 0);
+        close(ends[0]);
+        close(listener);
     }
 }
 

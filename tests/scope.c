@@ -971,6 +971,22 @@ COIL_TEST(scope, s2_8_a_deadline_moved_away_in_time_does_not_act)
     CHECK_EQ(coil_scope_end(&s, 0), 0);
 }
 
+COIL_TEST(scope, s2_8_a_deadline_moved_out_of_time_leaves_no_timer)
+{
+    struct coil_scope s;
+
+    coil_scope_begin(&s, in(1000 * COIL_SECOND));
+    CHECK_EQ(stats_now().timers, 1);
+    coil_scope_set_deadline(&s, COIL_FOREVER);
+    CHECK_EQ(stats_now().timers, 0);
+    CHECK_EQ(stats_now().next_deadline_ns, COIL_FOREVER);
+    coil_scope_set_deadline(&s, in(2000 * COIL_SECOND));
+    coil_scope_request(&s, 500 * COIL_SECOND, NULL);
+    coil_scope_set_deadline(&s, COIL_FOREVER);
+    CHECK_EQ(stats_now().timers, 1); /* the end of the grace */
+    CHECK_EQ(coil_scope_end(&s, 0), 0);
+}
+
 COIL_TEST(scope, s2_8_a_deadline_moved_into_the_past_acts_at_the_next_turn)
 {
     struct coil_scope s;
@@ -1035,6 +1051,52 @@ COIL_TEST(scope, s2_8_unshielding_with_nothing_pending_delivers_nothing)
     CHECK_EQ(p.aborts, 0);
     parker_unpark(&p, 0);
     CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+/* Parks in a scope of its own, which the abort function of another task shields. */
+struct sheltered {
+    struct parker p;
+    struct coil_scope scope;
+};
+
+static int park_sheltered(void *arg)
+{
+    struct sheltered *s = arg;
+    int rc;
+
+    coil_scope_begin(&s->scope, COIL_FOREVER);
+    rc = parker_park(&s->p);
+    CHECK_EQ(coil_checkpoint(), 0);
+    return coil_scope_end(&s->scope, rc);
+}
+
+static enum coil_abort shelter_the_other(void *ctx)
+{
+    coil_scope_set_shield(&((struct sheltered *)ctx)->scope, 1);
+    return COIL_ABORT_DONE;
+}
+
+static int park_before(void *arg)
+{
+    return coil_park(shelter_the_other, arg, "its cancellation");
+}
+
+COIL_TEST_IN_ORDER(scope, s2_8_who_is_shielded_before_being_told_is_not_told)
+{
+    struct sheltered s = {.p = {.answer = COIL_ABORT_DONE}};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, park_before, &s), 0);
+    CHECK_EQ(coil_group_spawn(&g, park_sheltered, &s), 0);
+    give_way();
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(s.p.aborts, 0);
+    give_way();
+    CHECK(!s.p.over);
+    parker_unpark(&s.p, 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(s.p.result, 0);
 }
 
 static int raise_the_shield(void *arg)

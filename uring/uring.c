@@ -245,7 +245,8 @@ static bool take_back(struct backend *b, struct op *op)
     unsigned int head = io_uring_smp_load_acquire(sq->khead);
     struct io_uring_sqe *sqe = &sq->sqes[op->sq_position & *sq->kring_mask];
 
-    if ((int)(op->sq_position - head) < 0)
+    /* By its name as well: positions come round again, and an op may wait for long. */
+    if (op->sq_position - head >= sq->sqe_tail - head || sqe->user_data != name_of(b, op))
         return false;
     io_uring_prep_nop(sqe);
     sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
@@ -276,7 +277,11 @@ static void ask_again(struct backend *b)
 {
     int64_t now_ns;
 
-    if (likely(list_empty(&b->asked)) || (b->asked_just_now && !b->ask_now))
+    if (likely(list_empty(&b->asked))) {
+        b->ask_now = false; /* whom it was for has ended */
+        return;
+    }
+    if (b->asked_just_now && !b->ask_now)
         return;
     now_ns = coil__clock_now();
     if (!b->ask_again_in_ns) { /* asked a moment ago, and silent still */
@@ -308,6 +313,14 @@ static bool is_interruption(int result)
     return result == -EINTR || (result <= -KERNEL_RESTART_FIRST && result >= -KERNEL_RESTART_LAST);
 }
 
+/* Is there nothing to wait for? Of a file poll says that it is ready, whatever the file says. */
+static bool is_final(const struct op *op, int result)
+{
+    if (op->phase == POLLS)
+        return result < 0 && !is_interruption(result);
+    return result == -EAGAIN && op->descriptor->kind == FD_FILE;
+}
+
 /* Puts op back, to try once more. */
 static void once_more(struct backend *b, struct op *op, uint8_t phase)
 {
@@ -322,12 +335,11 @@ static void op_answered(struct backend *b, struct op *op, int result, unsigned i
             finish(b, op, -ECANCELED);
             return;
         }
-        if (op->phase == POLLS && result < 0 && !is_interruption(result)) {
+        if (is_final(op, result)) {
             finish(b, op, result);
             return;
         }
-        if (op->descriptor)
-            op->descriptor->drained = false; /* what it says of the socket led to this */
+        op->descriptor->drained = false; /* what it says of the socket led to this */
         once_more(b, op, result == -EAGAIN ? POLLS : ON_RING);
         return;
     }

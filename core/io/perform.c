@@ -120,14 +120,6 @@ static bool proves_not_ready(const struct op *op, ssize_t r)
            (size_t)r < op->len && !(d->sticky & side) && !(op->flags & MSG_PEEK);
 }
 
-/* Does EAGAIN to this one say that any other of its side would wait as well? To accept, to connect
- * or to poll is neither to read nor to write, which here may fail at once. */
-static bool speaks_for_its_side(const struct op *op)
-{
-    return op->route == ROUTE_BACKEND && op->kind != OP_ACCEPT && op->kind != OP_CONNECT &&
-           op->kind != OP_POLL && !op_is_out_of_band(op);
-}
-
 ssize_t coil__op_perform(struct op *op)
 {
     ssize_t r;
@@ -136,8 +128,9 @@ ssize_t coil__op_perform(struct op *op)
         r = call(op);
     } while (r < 0 && errno == EINTR);
     if (r < 0)
-        r = -errno;
-    if (speaks_for_its_side(op) && (r == -EAGAIN || proves_not_ready(op, r)))
+        r = errno == ECANCELED ? -EIO : -errno; /* a timerfd's word for a clock that was set */
+    if (op->route == ROUTE_BACKEND && op_speaks_for_its_side(op) &&
+        (r == -EAGAIN || proves_not_ready(op, r)))
         op->descriptor->ready &= (uint8_t) ~(op->writes ? SIDE_WRITE : SIDE_READ);
     return r;
 }

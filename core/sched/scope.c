@@ -67,10 +67,10 @@ static void mark(struct scope *top, struct list *to_abort)
     }
 }
 
-/* Tells a parked task of its cancellation, if it has not been told. */
+/* Tells a parked task of its cancellation, if it has not been told and is still cancelled. */
 static void tell(struct coil_task *t)
 {
-    if (t->abort && coil__abort(t))
+    if (t->abort && task_cancelled(t) && coil__abort(t))
         unpark(t, -ECANCELED);
 }
 
@@ -87,7 +87,7 @@ static void update_tree(struct scope *s)
         struct coil_task *t = container_of(n, struct coil_task, aborting);
 
         t->to_abort = false;
-        tell(t); /* unless an earlier one unparked it */
+        tell(t); /* unless an earlier one unparked or shielded it */
     }
 }
 
@@ -121,13 +121,14 @@ static int64_t due_ns(const struct scope *s)
 static void timer_fired(struct timer *t);
 
 /* A timer that is armed already is not moved back: most deadlines are moved later, over and over,
- * and that then touches nothing but the scope. It is armed again when it fires too soon. */
+ * and that then touches nothing but the scope. It is armed again when it fires too soon. One that
+ * is not needed any more goes at once. */
 static void arm(struct scope *s)
 {
     int64_t at_ns = due_ns(s);
 
     if (timer_armed(&s->timer)) {
-        if (at_ns >= s->timer.deadline_ns)
+        if (at_ns >= s->timer.deadline_ns && at_ns != COIL_FOREVER)
             return;
         disarm(s);
     }
