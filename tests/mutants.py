@@ -84,6 +84,13 @@ MUTANTS = [Mutant(*m) for m in [
      'core/sched/loop.c', '        loop->ops->wake(loop->backend);\n', '        ;\n', {'scope': RING, 'runtime': RING, 'file': RING}),
     ('put_no_guard_below_a_stack', 'an overflow hits the guard',
      'core/sched/stack.c', '    if (!guard(all, base))\n        return NULL;', '', {'stack': EPOLL}),
+    ('leave_a_cancelled_waiter_in_the_queue', 'a hand-over skips who was cancelled',
+     'core/sync/lot.c', 'enum coil_abort coil__lot_leave(void *waiter)\n{\n    remove_all_of(waiter);',
+     'enum coil_abort coil__lot_leave(void *waiter)\n{', {'lock': EPOLL, 'lot': EPOLL}),
+    ('forget_the_other_queues_of_a_select', 'who is woken stands in no other queue',
+     'core/sync/lot.c', 'remove_all_of(w);\n    w->woken = true;', 'coil__lot_remove(w);\n    w->woken = true;', {'select': EPOLL}),
+    ('drop_what_is_buffered', 'what nobody will receive is disposed of',
+     'core/sync/channel.c', '        if (c->dispose)\n            c->dispose(c->dispose_ctx, item);\n', '', {'channel': EPOLL}),
     ('let_an_abort_function_wait', 'an abort function does not wait',
      'core/sched/task.c', '    coil__here.task = NULL;\n', '', {'misuse': EPOLL}),
 ]]

@@ -38,12 +38,6 @@ enum coil_abort coil__lot_leave(void *waiter)
     return COIL_ABORT_DONE;
 }
 
-int coil__lot_wait_shielded(struct lot *lot, struct waiter *w, const char *what)
-{
-    coil__lot_add(lot, w);
-    return park(w->task, NULL, NULL, what);
-}
-
 void coil__lot_wake(struct waiter *w, int result)
 {
     remove_all_of(w);

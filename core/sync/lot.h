@@ -74,9 +74,6 @@ static inline int coil__lot_wait(struct lot *lot, struct waiter *w, const char *
     return park(w->task, coil__lot_leave, w, what);
 }
 
-/* The same where cancellation does not reach. */
-int coil__lot_wait_shielded(struct lot *lot, struct waiter *w, const char *what);
-
 /* Takes w out of its lot, and out of all others it waits in, and makes its task ready. */
 void coil__lot_wake(struct waiter *w, int result);
 
