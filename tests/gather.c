@@ -1,7 +1,6 @@
 /* gather.c - semantics.md 3.9: all of n, the first of n, as completed, map with a limit. */
 #include "parker.h"
-
-#include <sys/resource.h>
+#include "scarce.h"
 
 static bool same(const char *left, const char *right)
 {
@@ -65,18 +64,9 @@ static enum coil_status status_of(const struct coil_call *c)
 /* Runs what with no memory for another stack. */
 static void starve(void (*what)(void))
 {
-    struct rlimit before;
-    struct rlimit tight;
-
-    CHECK_EQ(getrlimit(RLIMIT_AS, &before), 0);
-    tight = before;
-    tight.rlim_cur = 1 << 20;
-    CHECK_EQ(setrlimit(RLIMIT_AS, &tight), 0);
-    CHECK_EQ(getrlimit(RLIMIT_AS, &tight), 0);
-    if (tight.rlim_cur != 1 << 20)
-        SKIP("the address space cannot be limited here (qemu-user)");
+    scarce_begin();
     what();
-    CHECK_EQ(setrlimit(RLIMIT_AS, &before), 0);
+    scarce_end();
 }
 
 /* --- All of n -------------------------------------------------------------------------------- */

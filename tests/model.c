@@ -1,6 +1,6 @@
 /* model.c - random trees of scopes, groups and tasks against a slow and obvious model of
  * semantics.md 2.3 (what is cancelled), 2.4 (the effective deadline), 2.5 (who catches), 2.6
- * (why), 2.10 (no residue) and 3.2, 3.3 (failures).
+ * (why), 2.10 (no residue), 3.2, 3.3 (failures) and 3.6 (started).
  *
  * Every task draws what to do next from one stream of random numbers, tells the model, does it, and
  * then all that can be asked of the library is compared with the model. COIL_MODEL_SEED runs one
@@ -50,6 +50,11 @@ struct actor {
     bool gave_in;
     struct coil_task *task;
     struct coil_handle handle;
+
+    struct node *target; /* the group it is started into; NULL: it was spawned */
+    bool said;           /* that it has started */
+    bool moved;
+    int start_rc; /* what comes out of the start if it has not moved */
 
     bool parked;
     bool can_abort;
@@ -165,6 +170,25 @@ static void model_task_ended(struct actor *a, int rc)
     else if (rc < 0)
         model_fail(a->group, rc);
     a->group->children--;
+}
+
+/* It has ended where it was started. */
+static void model_starting_ended(struct actor *a, int rc)
+{
+    a->living = false;
+    a->result = rc;
+    a->gave_in = rc == -ECANCELED && is_cancelled(&a->own);
+    a->start_rc = model_end(&a->own, rc);
+}
+
+static void model_started(struct actor *a)
+{
+    a->said = true;
+    if (is_cancelled(a->own.parent))
+        return;
+    a->moved = true;
+    a->own.parent = a->target;
+    a->group = a->target;
 }
 
 /* Deadlines that were set in the past act at the next turn at the latest. */
@@ -364,6 +388,16 @@ static int any_result(const struct node *inner, int rc)
     return rc == -ECANCELED && !is_cancelled(inner) ? 0 : rc;
 }
 
+static void say_started(struct actor *a)
+{
+    const bool again = a->target && a->said;
+
+    model_catch_up();
+    if (a->target && !again)
+        model_started(a);
+    HOLDS(coil_started(1) == (again ? -EALREADY : 0));
+}
+
 static int actor_main(void *arg)
 {
     struct actor *a = arg;
@@ -371,9 +405,27 @@ static int actor_main(void *arg)
 
     a->task = coil_task_self();
     compare(a);
+    if (a->target && chance(3))
+        say_started(a);
     rc = any_result(&a->own, act(a, 0));
-    model_task_ended(a, rc);
+    if (a->target && !a->moved)
+        model_starting_ended(a, rc);
+    else
+        model_task_ended(a, rc);
     return rc;
+}
+
+static struct actor *actor_new(struct node *parent)
+{
+    struct actor *a = calloc(1, sizeof(*a));
+
+    HOLDS(a);
+    world.actors[world.actor_count++] = a;
+    a->own.parent = parent;
+    a->own.deadline_ns = COIL_FOREVER;
+    a->inner = &a->own;
+    a->living = true;
+    return a;
 }
 
 static void spawn_into(struct node *group)
@@ -383,14 +435,8 @@ static void spawn_into(struct node *group)
 
     if (world.actor_count == ACTORS_MAX)
         return;
-    a = calloc(1, sizeof(*a));
-    HOLDS(a);
-    world.actors[world.actor_count++] = a;
-    a->own.parent = group;
-    a->own.deadline_ns = COIL_FOREVER;
-    a->inner = &a->own;
+    a = actor_new(group);
     a->group = group;
-    a->living = true;
     group->children++;
     options.handle = &a->handle;
     HOLDS(coil_group_spawn_with(&group->group, actor_main, a, &options) == 0);
@@ -539,6 +585,30 @@ static void spawn_anywhere(void)
         spawn_into(n);
 }
 
+static int start_anywhere(struct actor *a)
+{
+    struct node *n = any_node();
+    struct coil_spawn_options options = {.name = "a started actor"};
+    struct actor *child;
+    int rc;
+
+    if (!n || !n->is_group || world.actor_count == ACTORS_MAX)
+        return 0;
+    child = actor_new(a->inner);
+    child->target = n;
+    n->children++;
+    options.handle = &child->handle;
+    rc = coil_group_start_with(&n->group, actor_main, child, NULL, &options);
+    model_catch_up();
+    if (child->moved) {
+        HOLDS(rc == 0);
+        return 0;
+    }
+    n->children--;
+    HOLDS(rc == (child->start_rc < 0 ? child->start_rc : child->said ? 0 : -EPROTO));
+    return rc == -ECANCELED ? rc : 0;
+}
+
 static int checkpoint(const struct actor *a)
 {
     int rc = chance(2) ? coil_checkpoint() : coil_sleep(0);
@@ -550,7 +620,7 @@ static int checkpoint(const struct actor *a)
 
 static int do_something(struct actor *a, int depth)
 {
-    switch (draw(16)) {
+    switch (draw(18)) {
     case 0:
     case 1:
     case 2:
@@ -583,6 +653,11 @@ static int do_something(struct actor *a, int depth)
         return 0;
     case 13:
         coil_yield_shielded();
+        return 0;
+    case 14:
+        return start_anywhere(a);
+    case 15:
+        say_started(a);
         return 0;
     default:
         return checkpoint(a);

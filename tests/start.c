@@ -1,8 +1,8 @@
 /* start.c - semantics.md 3.6 and 3.8: a task that says when it has started, and services. */
 #include "parker.h"
+#include "scarce.h"
 
 #include <stdlib.h>
-#include <sys/resource.h>
 
 #define SPAWN(g, fn, arg) CHECK_EQ(coil_group_spawn(g, fn, arg), 0)
 
@@ -787,21 +787,13 @@ COIL_TEST(start, s3_6_without_memory_for_a_stack_nothing_has_happened)
     struct coil_handle h = {{0}};
     struct coil_spawn_options options = {.stack_size = 256 << 20, .handle = &h};
     struct child c = {.value = 1};
-    struct rlimit before;
-    struct rlimit tight;
     struct coil_group g;
     int r;
 
-    CHECK_EQ(getrlimit(RLIMIT_AS, &before), 0);
-    tight = before;
-    tight.rlim_cur = 1 << 20;
     coil_group_begin(&g);
-    CHECK_EQ(setrlimit(RLIMIT_AS, &tight), 0);
-    CHECK_EQ(getrlimit(RLIMIT_AS, &tight), 0);
-    if (tight.rlim_cur != 1 << 20)
-        SKIP("the address space cannot be limited here (qemu-user)");
+    scarce_begin();
     r = coil_group_start_with(&g, run_child, &c, NULL, &options);
-    CHECK_EQ(setrlimit(RLIMIT_AS, &before), 0);
+    scarce_end();
     CHECK_EQ(r, -ENOMEM);
     CHECK_EQ(h.opaque_[0], 0);
     CHECK_EQ(c.said, 0);
