@@ -72,8 +72,10 @@ static inline int descriptor_get(struct loop *loop, int fd, struct descriptor **
 
     if (unlikely(!d))
         return coil__descriptor_meet(loop, fd, ret);
+    if (unlikely(d->closing))
+        return coil__descriptor_meet_next(loop, fd, ret);
     *ret = d;
-    return unlikely(d->closing) ? -EBADF : 0;
+    return 0;
 }
 
 /* Fires what is due. */
