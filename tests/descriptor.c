@@ -651,6 +651,38 @@ COIL_TEST(descriptor, a_number_closed_behind_coils_back_is_new_when_open_or_sock
     close(listener);
 }
 
+static enum coil_abort make_socket(void *ctx)
+{
+    *(int *)ctx = coil_socket(AF_INET, SOCK_STREAM, 0);
+    return COIL_ABORT_DONE;
+}
+
+static int park_until_made(void *arg)
+{
+    return coil_park(make_socket, arg, "a socket");
+}
+
+COIL_TEST(descriptor,
+          a_number_closed_behind_coils_back_is_new_when_an_abort_function_makes_it_again)
+{
+    struct coil_group g;
+    int ends[2];
+    int fd = -1;
+
+    wire_open(WIRE_UNIX, ends);
+    CHECK_EQ(wait_for_a_byte(ends[0], ends[1]), 1);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, park_until_made, &fd), 0);
+    CHECK_EQ(coil_checkpoint(), 0);
+    close(ends[0]);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(fd, ends[0]);
+    CHECK(!descriptor_known(&coil__here.loop->descriptors, fd));
+    CHECK_EQ(coil_close(fd), 0);
+    close(ends[1]);
+}
+
 /* What one connection was owed must not reach the next of its number: each has its own word. */
 COIL_TEST(descriptor, a_stale_wait_never_takes_the_byte_of_a_newer_connection)
 {
