@@ -44,7 +44,7 @@ enum op_kind {
     OP_RECVMSG, /* ptr: msghdr, flags */
     OP_SENDMSG, /* ptr: msghdr, flags */
     OP_ACCEPT,  /* ptr: sockaddr or NULL, addrlen */
-    OP_CONNECT, /* ptr: sockaddr, len: its length. Readiness backends only */
+    OP_CONNECT, /* ptr: sockaddr, len: its length. The core's, or a readiness backend's */
     OP_POLL,    /* flags: POLLIN or POLLOUT */
     OP_PAUSE,   /* wait a while: for what cannot be waited for */
     OP_CALL,    /* call: for the blocking pool only */
@@ -155,7 +155,8 @@ extern const struct coil__backend_ops coil__epoll_ops;
 
 /* The core's two upcalls. */
 
-/* op is done: its task becomes ready, or whoever else it is for is told. Only from wait. */
+/* op is done: its task becomes ready, or whoever else it is for is told. A backend says so only
+ * from wait. */
 void coil__op_complete(struct op *op, ssize_t result);
 
 /* One attempt that does not wait. -EAGAIN: it would have to. In a pool thread it may block. */

@@ -390,6 +390,143 @@ POOL_TEST(closing_wakes_who_is_queued_for_a_thread_and_its_call_does_not_happen)
     folder_close(&f);
 }
 
+/* In libc's stead. */
+static int close_error;
+static int closes;
+static int close_held = -2; /* atomic: closing this one has to wait; -2: none */
+
+int close(int fd)
+{
+    int r;
+
+    while (__atomic_load_n(&close_held, __ATOMIC_ACQUIRE) == fd)
+        sched_yield();
+    r = (int)syscall(SYS_close, fd);
+    closes++;
+    if (r == 0 && close_error) {
+        errno = close_error;
+        return -1;
+    }
+    return r;
+}
+
+/* Waits until a thread would take up a close at once. */
+static void await_thread(void)
+{
+    while (!coil__pool_has_room(&coil__here.loop->pool))
+        sched_yield();
+}
+
+static void hold_close(int fd)
+{
+    await_thread();
+    __atomic_store_n(&close_held, fd, __ATOMIC_RELEASE);
+}
+
+static void let_close(void)
+{
+    __atomic_store_n(&close_held, -2, __ATOMIC_RELEASE);
+}
+
+static int read_it(void *arg)
+{
+    struct closing *c = arg;
+    char byte;
+
+    c->result = (int)coil_read(c->fd, &byte, 1);
+    c->answered = true;
+    return 0;
+}
+
+POOL_TEST(what_waits_for_a_thread_to_close_it_is_not_met_again)
+{
+    const struct linger linger = {.l_onoff = 1, .l_linger = 1};
+    struct closing closing = {.fd = -1}, reading = {.fd = -1};
+    struct coil_stats stats;
+    struct coil_group g;
+    int ends[2];
+
+    wire_open(WIRE_TCP, ends);
+    CHECK_EQ(setsockopt(ends[0], SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+    CHECK_EQ(coil_send(ends[0], "x", 1, 0), 1); /* known here */
+    closing.fd = reading.fd = ends[0];
+    hold_close(ends[0]);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, close_it, &closing), 0);
+    CHECK_EQ(coil_group_spawn(&g, read_it, &reading), 0);
+    for (int i = 0; i < 4; i++)
+        coil_yield_shielded();
+    CHECK(!closing.answered);
+    CHECK(reading.answered);
+    CHECK_EQ(reading.result, -EBADF);
+    CHECK_EQ(coil_close(ends[0]), -EBADF);
+    CHECK_EQ(coil_forget(ends[0]), -EBADF);
+    let_close();
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(closing.result, 0);
+    CHECK_EQ(coil_loop_stats(&stats), 0);
+    CHECK_EQ(stats.descriptors, 0);
+    close(ends[1]);
+}
+
+/* The number is free again before we have heard of it. */
+POOL_TEST(whoever_gets_the_number_while_the_close_has_not_answered_is_met)
+{
+    for (int closes_it = 0; closes_it < 2; closes_it++) {
+        struct closing closing;
+        struct coil_group g;
+        char bytes[2] = "..";
+        int fd = open("/proc/self/status", O_RDONLY);
+        int ends[2];
+
+        CHECK_EQ(coil_wait_readable(fd), 0); /* known here */
+        closing = (struct closing){.fd = fd};
+        hold_close(fd);
+        coil_group_begin(&g);
+        CHECK_EQ(coil_group_spawn(&g, close_it, &closing), 0);
+        coil_yield_shielded();
+        let_close();
+        inside_await_mail(); /* closed, and not delivered */
+        wire_open(WIRE_UNIX, ends);
+        ends[0] = move_to(ends[0], fd);
+        CHECK_EQ(write(ends[1], "xy", 2), 2);
+        if (closes_it)
+            CHECK_EQ(coil_close(ends[0]), 0);
+        else
+            CHECK_EQ(coil_read(ends[0], bytes, 1), 1);
+        CHECK_EQ(coil_group_end(&g, 0), 0);
+        CHECK_EQ(closing.result, 0);
+        if (!closes_it) {
+            CHECK_EQ(coil_read(ends[0], bytes + 1, 1), 1);
+            CHECK_EQ(memcmp(bytes, "xy", 2), 0);
+            CHECK_EQ(coil_close(ends[0]), 0);
+        }
+        CHECK_EQ(fcntl(fd, F_GETFD), -1);
+        close(ends[1]);
+    }
+}
+
+/* Linux has let go of the number whatever it says, and may have given it to somebody else. */
+POOL_TEST(a_close_that_fails_is_not_done_twice)
+{
+    static const int errors[] = {EAGAIN, ENOMEM, EIO, EINTR};
+
+    for (size_t i = 0; i < count_of(errors); i++) {
+        int fd = open("/proc/self/status", O_RDONLY);
+        int r;
+
+        CHECK_EQ(coil_wait_readable(fd), 0); /* known here */
+        await_thread();                      /* a thread is to do it */
+        close_error = errors[i];
+        closes = 0;
+        r = coil_close(fd);
+        close_error = 0;
+        CHECK_EQ(closes, 1);
+        CHECK_EQ(r, errors[i] == EINTR ? 0 : -errors[i]);
+        CHECK_EQ(fcntl(fd, F_GETFD), -1);
+    }
+}
+
 COIL_TEST(descriptor, a_close_works_in_a_cancelled_task)
 {
     char byte = '.';
@@ -512,6 +649,38 @@ COIL_TEST(descriptor, a_number_closed_behind_coils_back_is_new_when_open_or_sock
     close(peer);
     close(ends[1]);
     close(listener);
+}
+
+static enum coil_abort make_socket(void *ctx)
+{
+    *(int *)ctx = coil_socket(AF_INET, SOCK_STREAM, 0);
+    return COIL_ABORT_DONE;
+}
+
+static int park_until_made(void *arg)
+{
+    return coil_park(make_socket, arg, "a socket");
+}
+
+COIL_TEST(descriptor,
+          a_number_closed_behind_coils_back_is_new_when_an_abort_function_makes_it_again)
+{
+    struct coil_group g;
+    int ends[2];
+    int fd = -1;
+
+    wire_open(WIRE_UNIX, ends);
+    CHECK_EQ(wait_for_a_byte(ends[0], ends[1]), 1);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, park_until_made, &fd), 0);
+    CHECK_EQ(coil_checkpoint(), 0);
+    close(ends[0]);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(fd, ends[0]);
+    CHECK(!descriptor_known(&coil__here.loop->descriptors, fd));
+    CHECK_EQ(coil_close(fd), 0);
+    close(ends[1]);
 }
 
 /* What one connection was owed must not reach the next of its number: each has its own word. */

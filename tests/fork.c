@@ -216,6 +216,40 @@ COIL_TEST(fork, s8_6_a_task_that_returns_in_the_child_dies_there_and_nobody_else
     busy_end(&busy);
 }
 
+static enum coil_abort fork_and_leave(void *ctx)
+{
+    (void)fork_and_return(ctx);
+    return COIL_ABORT_DONE;
+}
+
+static int park_until_forked(void *arg)
+{
+    return coil_park(fork_and_leave, arg, "a fork");
+}
+
+COIL_TEST(fork, s8_6_an_abort_function_that_returns_in_the_child_dies_there)
+{
+    char line[256] = "";
+    struct coil_group g;
+    int status;
+
+    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+    busy_begin(&busy);
+    coil_group_begin(&g);
+    SPAWN(&g, park_until_forked, NULL);
+    CHECK_EQ(coil_checkpoint(), 0);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    close(ends[1]);
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    CHECK(read(ends[0], line, sizeof(line) - 1) > 0);
+    CHECK(strstr(line, "park_until_forked"));
+    CHECK(strstr(line, "returned in the child of a fork"));
+    close(ends[0]);
+    busy_end(&busy);
+}
+
 /* --- What works in the child ------------------------------------------------------------------ */
 
 static int use_a_loop(void *arg)

@@ -375,6 +375,29 @@ COIL_TEST(task, s3_7_a_spawn_that_fails_leaves_group_and_handle_alone)
     CHECK_EQ(ran, 1);
 }
 
+/* The stack of the last task that ended is taken back by whoever comes next, or is short of one. */
+COIL_TEST(task, a_spawn_without_memory_has_the_stack_of_who_has_just_ended)
+{
+    const struct coil_spawn_options options = {.stack_size = 4 << 20};
+    struct rlimit before;
+    struct rlimit tight;
+    struct coil_group g;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_with(&g, count_it, &ran, &options), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(getrlimit(RLIMIT_AS, &before), 0);
+    tight = before;
+    tight.rlim_cur = 1 << 20;
+    coil_group_begin(&g);
+    CHECK_EQ(setrlimit(RLIMIT_AS, &tight), 0);
+    CHECK_EQ(coil_group_spawn_with(&g, count_it, &ran, &options), 0);
+    CHECK_EQ(setrlimit(RLIMIT_AS, &before), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(ran, 2);
+}
+
 /* --- 3.7: waiting for one task --------------------------------------------------------------- */
 
 struct waiter {

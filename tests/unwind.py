@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""unwind.py - a debugger sees where a parked task is. TAP.
+"""unwind.py - a debugger sees where a parked task is, and who is behind a switch. TAP.
 
     unwind.py BUILD...    for BUILD/tests/unwind, on both backends
 
 All it takes is the task's saved stack pointer, which is the first word of the task, and the address
 coil__switch_parked: with these for sp and pc, a backtrace shows the task's own frames.
+
+And on x86-64, where a task goes on after another has ended, the registers of the function behind the
+switch are the same at each of its instructions.
 """
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -31,14 +35,23 @@ SCRIPT = [
     'printf "end\\n"',
     'kill',
 ]
+SWITCH_SCRIPT = [
+    *SCRIPT[:5],
+    'break *coil__resume_unforeseen',
+    'continue',
+    'stepi',  # onto the new stack
+    *(['frame 1', 'printf "registers %lx %lx %lx %lx %lx %lx %lx\\n", $rbp, $rbx, $r12, $r13, $r14, $r15, $sp',
+       'frame 0', 'stepi'] * 8),
+    'kill',
+]
 EXPECTED = {  # innermost first; others may stand between
     'sleeper': ['coil_sleep_until', 'sleep_inside', 'sleep_outside', 'coil__context_entry'],
     'reader': ['coil_read', 'read_inside', 'read_outside', 'coil__context_entry'],
 }
 
 
-def ask_gdb(program, backend):
-    words = ['gdb', '-nx', '-batch', *(w for command in SCRIPT for w in ('-ex', command)), program]
+def ask_gdb(program, backend, script):
+    words = ['gdb', '-nx', '-batch', *(w for command in script for w in ('-ex', command)), program]
     run = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                          timeout=60, check=False, env=dict(os.environ, COIL_BACKEND=backend))
     return run.stdout
@@ -58,7 +71,7 @@ def in_order(expected, frames):
 
 
 def check(program, backend, number):
-    said = ask_gdb(program, backend)
+    said = ask_gdb(program, backend, SCRIPT)
     if re.search(r'Could not trace|ptrace: Operation not permitted', said):
         return [f'ok {number} - backtraces # SKIP this system does not let gdb trace'], False
     if 'Breakpoint 1, ' not in said:
@@ -76,6 +89,15 @@ def check(program, backend, number):
         name = f'the backtrace of a parked {who} shows its functions, {backend}, {os.path.basename(program)}'
         lines.append(f'{"ok" if good else "not ok"} {number} - {name}')
         number += 1
+    if platform.machine() == 'x86_64':
+        said = ask_gdb(program, backend, SWITCH_SCRIPT)
+        behind = re.findall(r'^registers .*', said, re.M)
+        good = len(behind) == 8 and len(set(behind)) == 1
+        failed |= not good
+        if not good:
+            lines.append(said)
+        name = f'the registers behind a switch stay what they are, {backend}, {os.path.basename(program)}'
+        lines.append(f'{"ok" if good else "not ok"} {number} - {name}')
     return lines, failed
 
 

@@ -117,6 +117,24 @@ int coil__descriptor_meet(struct loop *loop, int fd, struct descriptor **ret)
     return 0;
 }
 
+/* 0: nobody knows. */
+static uint64_t inode_of(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) < 0 ? 0 : st.st_ino;
+}
+
+/* The kernel gives back the number first, and writes out, or lingers, then. */
+int coil__descriptor_meet_next(struct loop *loop, int fd, struct descriptor **ret)
+{
+    const struct descriptor *d = descriptor_known(&loop->descriptors, fd);
+
+    if (!d->inode || inode_of(fd) == d->inode)
+        return -EBADF;
+    return coil__descriptor_meet(loop, fd, ret);
+}
+
 void coil__descriptor_made(struct loop *loop, int fd, enum descriptor_kind kind)
 {
     struct descriptor *d = entry(loop, fd);
@@ -129,20 +147,21 @@ void coil__descriptor_made(struct loop *loop, int fd, enum descriptor_kind kind)
     reset(loop, d, kind); /* whatever had this number before was closed behind our back */
 }
 
-/* Ends all that goes on with fd. 0, or -EBADF if that is under way already. */
-static int end_uses(struct loop *loop, int fd)
+/* Ends all that goes on with fd, and leaves it closing. 0, or -EBADF if that is under way already.
+ * *ret: its entry, or NULL if it has none. */
+static int end_uses(struct loop *loop, int fd, struct descriptor **ret)
 {
     struct descriptor *d = descriptor_known(&loop->descriptors, fd);
 
+    *ret = d;
     if (!d)
         return 0;
-    if (d->closing)
+    if (d->closing && coil__descriptor_meet_next(loop, fd, ret) < 0)
         return -EBADF;
     d->closing = true;
     coil__op_drain(loop, d);
     if (loop->ops->forget)
         loop->ops->forget(loop->backend, fd, d);
-    reset(loop, d, FD_UNKNOWN);
     return 0;
 }
 
@@ -153,45 +172,68 @@ static struct loop *here_loop(const char *what)
     return coil__here.loop;
 }
 
+/* It is done once, whatever it says: Linux has let go of the number by then, also with EINTR. */
 static ssize_t do_close(struct op *op)
 {
-    /* Linux has let go of the number also when it says EINTR. */
-    return close(op->fd) < 0 && errno != EINTR ? -1 : 0;
+    int fd = op->fd;
+
+    op->fd = -1;
+    return close(fd) < 0 && errno != EINTR ? -1 : 0;
 }
 
 /* A file may have to be written out, and a socket told to linger does so, non-blocking or not. */
-static bool close_may_block(int fd, enum descriptor_kind kind)
+static bool close_may_block(int fd, const struct descriptor *d)
 {
     struct linger linger = {.l_onoff = 0};
     socklen_t len = sizeof(linger);
 
-    if (kind == FD_FILE)
-        return true;
-    return kind == FD_TCP && getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &len) == 0 &&
+    if (!d || d->kind == FD_FILE)
+        return d;
+    return d->kind == FD_TCP && getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &len) == 0 &&
            linger.l_onoff && linger.l_linger;
+}
+
+/* In a thread; until that is done nobody meets d again. op->fd says whether there was one. */
+static int close_in_pool(struct loop *loop, struct op *op, struct descriptor *d)
+{
+    const uint32_t generation = d->generation;
+    int r;
+
+    d->inode = inode_of(op->fd);
+    r = (int)coil__op_run_shielded(op);
+    if (d->generation == generation) /* or the number is another's already */
+        reset(loop, d, FD_UNKNOWN);
+    return r;
 }
 
 int coil_close(int fd)
 {
     struct loop *loop = here_loop("coil_close");
-    const struct descriptor *d = descriptor_known(&loop->descriptors, fd);
-    enum descriptor_kind kind = d ? (enum descriptor_kind)d->kind : FD_UNKNOWN;
     struct op op = {.call = do_close, .fd = fd};
-    int r = end_uses(loop, fd);
+    struct descriptor *d;
+    int r = end_uses(loop, fd, &d);
 
     if (r < 0)
         return r;
     /* Behind calls that may never end it would wait for ever, and most closes are quick after all.
      */
-    if (close_may_block(fd, kind) && coil__pool_has_room(&loop->pool)) {
-        r = (int)coil__op_run_shielded(&op);
-        if (r != -EAGAIN && r != -ENOMEM)
+    if (close_may_block(fd, d) && coil__pool_has_room(&loop->pool)) {
+        r = close_in_pool(loop, &op, d);
+        if (op.fd < 0)
             return r;
+    } else if (d) {
+        reset(loop, d, FD_UNKNOWN);
     }
     return do_close(&op) < 0 ? -errno : 0;
 }
 
 int coil_forget(int fd)
 {
-    return end_uses(here_loop("coil_forget"), fd);
+    struct loop *loop = here_loop("coil_forget");
+    struct descriptor *d;
+    int r = end_uses(loop, fd, &d);
+
+    if (r >= 0 && d)
+        reset(loop, d, FD_UNKNOWN);
+    return r;
 }

@@ -36,8 +36,9 @@ struct descriptor {
         sticky; /* SIDE_ bits: stays ready (hang-up, urgent data): a short count proves nothing */
     bool registered; /* with the readiness backend */
     bool closing;
-    int late_error; /* ended a receive that had bytes to deliver: the next one says it */
     bool drained;   /* io_uring said of the last receive that it took all there was */
+    int late_error; /* ended a receive that had bytes to deliver: the next one says it */
+    uint64_t inode; /* while a thread closes it: what it was */
 };
 
 #define DESCRIPTOR_CHUNK  1024
@@ -53,6 +54,9 @@ void coil__descriptors_close(struct loop *loop);
 
 /* Looks at a descriptor that is new here, and makes its entry. -EBADF, -ENOMEM. */
 int coil__descriptor_meet(struct loop *loop, int fd, struct descriptor **ret);
+
+/* The same for one that is being closed: the number may be another's by now. -EBADF: it is not. */
+int coil__descriptor_meet_next(struct loop *loop, int fd, struct descriptor **ret);
 
 /* Notes a descriptor that coil made itself, so that its first use need not look. */
 void coil__descriptor_made(struct loop *loop, int fd, enum descriptor_kind kind);

@@ -207,7 +207,7 @@ int coil_socket(int domain, int type, int protocol)
 
     if (fd < 0)
         return -errno;
-    if (here_task())
+    if (coil__here.loop)                                        /* also in an abort function */
         coil__descriptor_made(coil__here.loop, fd, FD_UNKNOWN); /* looked at when first used */
     return fd;
 }

@@ -99,8 +99,9 @@ static inline void context_switch(struct context *from, struct context *to)
     coil__context_arrived(from);
 }
 
-/* The same from where nobody will come back to. Nothing may follow it. starter is who began the
- * task that leaves, if nobody has been resumed since. */
+/* The same from where nobody will come back to. Nothing may follow it. starter is who last
+ * switched, if it began a task by that: all since then have begun and ended by jumps, but for one
+ * that was resumed by one, and ended; then the return is predicted wrongly, and no worse. */
 static inline void context_leave(struct context *to, const struct context *starter)
 {
     coil__context_announce(NULL, to);

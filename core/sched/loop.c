@@ -18,8 +18,7 @@
 
 __thread struct here coil__here __attribute__((tls_model("initial-exec")));
 
-/* Takes back the stack of the last task that ended, which by now is off it. */
-static void bury(struct loop *loop)
+void coil__bury(struct loop *loop)
 {
     struct coil_task *t = loop->corpse;
 
@@ -34,7 +33,7 @@ void coil__switch_for_good(struct coil_task *self)
 {
     struct loop *loop = self->loop;
 
-    bury(loop);
+    coil__bury(loop);
     loop->corpse = self;
     loop->living--;
     context_leave(pop_next(loop), loop->starter);
@@ -80,7 +79,7 @@ static void run_ready(struct loop *loop)
     loop->steps_left = loop->ready_count;
     if (loop->steps_left)
         switch_to(loop, &loop->context, &pop_ready(loop)->context);
-    bury(loop);
+    coil__bury(loop);
 }
 
 /* --- The turn -------------------------------------------------------------------------------- */

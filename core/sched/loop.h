@@ -23,10 +23,9 @@ struct loop {
     struct coil_task **ready_tail;
     size_t ready_count;
     size_t steps_left;             /* of this turn: tasks that were ready at its start */
-    const struct context *starter; /* see context_leave */
+    const struct context *starter; /* the last to switch, if it began a task so; context_leave */
     size_t living;
-    struct coil_task
-        *corpse; /* the last task that ended: its stack is returned when it is off it */
+    struct coil_task *corpse; /* the last task that ended, until coil__bury */
     bool main_ended;
     int main_result;
     int64_t trim_at_ns;
@@ -65,8 +64,12 @@ int coil__loop_run(const struct coil_loop_options *options, struct runtime *runt
                    unsigned int index, coil_task_fn *main_fn, void *arg, const char *name,
                    const char *site);
 
-/* Leaves an ended task's stack for the loop to take back. Nothing may follow it. */
+/* Leaves an ended task's stack, to be taken back by coil__bury. Nothing may follow it. */
 void coil__switch_for_good(struct coil_task *self);
+
+/* Takes back the stack of the last task that ended, if somebody else runs: the loop after a turn,
+ * the next task that ends, or who is short of a stack. */
+void coil__bury(struct loop *loop);
 
 /* The entry of fd, made if it is new here. -EBADF (also if it is being closed), -ENOMEM. */
 static inline int descriptor_get(struct loop *loop, int fd, struct descriptor **ret)
@@ -75,8 +78,10 @@ static inline int descriptor_get(struct loop *loop, int fd, struct descriptor **
 
     if (unlikely(!d))
         return coil__descriptor_meet(loop, fd, ret);
+    if (unlikely(d->closing))
+        return coil__descriptor_meet_next(loop, fd, ret);
     *ret = d;
-    return unlikely(d->closing) ? -EBADF : 0;
+    return 0;
 }
 
 /* Fires what is due. */

@@ -67,6 +67,12 @@ coil__resume_unforeseen:
     .cfi_startproc
     movq %rdi, %rsp
     .cfi_adjust_cfa_offset 48
+    .cfi_rel_offset rbp, 40
+    .cfi_rel_offset rbx, 32
+    .cfi_rel_offset r12, 24
+    .cfi_rel_offset r13, 16
+    .cfi_rel_offset r14, 8
+    .cfi_rel_offset r15, 0
     POP(r15)
     POP(r14)
     POP(r13)

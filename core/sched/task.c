@@ -72,6 +72,10 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
 {
     struct coil_task *t = stack_lend(&loop->stacks, stack_class);
 
+    if (unlikely(!t)) {
+        coil__bury(loop); /* there may be one that only waits for that */
+        t = stack_lend(&loop->stacks, stack_class);
+    }
     if (!t)
         return NULL;
     coil__context_make(&t->context, stack_bottom(&loop->stacks, stack_class, t));
@@ -125,6 +129,10 @@ bool coil__abort(struct coil_task *t)
     coil__here.task = NULL;
     coil__here.aborting = t;
     done = abort_fn(t->abort_ctx) == COIL_ABORT_DONE;
+    if (unlikely(coil__here.aborting != t))
+        coil__die("the abort function of task %s, spawned at %s, returned in the child of a fork: "
+                  "_exit or exec",
+                  t->name, t->site);
     coil__here = before;
     if (unlikely(done && t->state != TASK_PARKED))
         coil__die("an abort function unparked task %s, spawned at %s, and said it was done",

@@ -12,7 +12,11 @@ extern "C" {
  *
  * trio's abort protocol. A task puts itself on some list, parks, and somebody unparks it:
  *
- *      static int leave(void *ctx) { unlink_waiter(ctx); return COIL_ABORT_DONE; }
+ *      static enum coil_abort leave(void *ctx)
+ *      {
+ *          unlink_waiter(ctx);
+ *          return COIL_ABORT_DONE;
+ *      }
  *
  *      struct waiter w = {coil_task_self()};
  *      link_waiter(&w);
