@@ -26,7 +26,10 @@ static struct coil_testing_options calm(void)
 
 static void must_run(const struct coil_testing_options *o, coil_task_fn *fn, void *arg)
 {
-    int r = coil_testing_run(o, fn, arg, &report);
+    int r;
+
+    harness_seed = o->seed;
+    r = coil_testing_run(o, fn, arg, &report);
 
     if (r < 0)
         harness_fail(__FILE__, __LINE__, report.text[0] ? report.text : strerror(-r));

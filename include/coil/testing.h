@@ -68,7 +68,7 @@ struct coil_testing_options {
     int64_t late_ns;
     int64_t tick_ns;    /* how far each look at the clock moves it: for code that spins. 0: not */
     int64_t outside_ns; /* how long, in real time, threads and processes have to act before the
-                         * clock jumps or a deadlock is found */
+                         * clock jumps; ten times as long before a deadlock is found */
     const struct coil_fault *faults;
     size_t fault_count;
     unsigned int cancel_at; /* after which step main_fn is cancelled, from 1. 0: it is not. A step

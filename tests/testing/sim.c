@@ -19,7 +19,7 @@
 
 #define EPOCH_NS            (1000000 * COIL_SECOND) /* where it begins */
 #define LATE_LOOKS_MOST     16 /* a late op comes after so many looks, if nobody lets time pass */
-#define POOL_PATIENCE_NS    (200 * COIL_MILLISECOND)
+#define THREADS_PATIENCE_NS (200 * COIL_MILLISECOND)
 #define NETWORK_PATIENCE_NS (2 * COIL_MILLISECOND)
 #define READY_TRACED_MOST   16
 
@@ -34,6 +34,7 @@ enum phase {
 struct entry {
     struct op *op;
     enum phase phase;
+    bool tried;              /* poll does not tell of calls that fail */
     unsigned int looks_left; /* it is due after so many, or */
     int64_t due_ns;          /* ... at this time, whatever comes first */
     ssize_t result;          /* HAS_DONE */
@@ -289,13 +290,14 @@ static void poll_for(struct backend *b, int64_t patience_ns)
     }
 }
 
-/* Its descriptor is ready. False: nothing has come of it. */
-static bool get_on_with(struct backend *b, struct entry *e)
+/* Its descriptor is ready, or it is new. False: nothing has come of it. */
+static bool get_on_with(struct backend *b, struct entry *e, bool ready)
 {
     const struct coil_testing_options *o = &b->world->options;
     ssize_t r;
 
-    if (happens(b, o->late_percent)) {
+    e->tried = true;
+    if (ready && happens(b, o->late_percent)) {
         b->world->report->late++;
         if (draw(b, 2))
             return do_silently(b, e);
@@ -364,8 +366,8 @@ static bool look(struct backend *b, int64_t patience_ns)
             e->looks_left--;
         if (is_due(b, e))
             any |= conclude(b, e);
-        else if (e->phase == WAITS && b->polled[i].revents)
-            any |= get_on_with(b, e);
+        else if (e->phase == WAITS && (b->polled[i].revents || !e->tried))
+            any |= get_on_with(b, e, b->polled[i].revents);
     }
     return any;
 }
@@ -396,12 +398,13 @@ static bool has_network(const struct backend *b)
 /* How long, in real time, those may take that are not of this loop. */
 static int64_t patience(const struct backend *b, int64_t next_ns)
 {
+    const bool threads_act = b->loop->pool.pending || b->loop->runtime;
     int64_t ns = b->world->options.outside_ns;
 
-    if (b->loop->pool.pending && next_ns == COIL_FOREVER)
-        return COIL_FOREVER;
-    if (b->loop->pool.pending && ns < POOL_PATIENCE_NS)
-        ns = POOL_PATIENCE_NS;
+    if (next_ns == COIL_FOREVER) /* a deadlock is for good, a jump need not be */
+        ns = threads_act || ns > COIL_FOREVER / 10 ? COIL_FOREVER : ns * 10;
+    if (threads_act && ns < THREADS_PATIENCE_NS)
+        ns = THREADS_PATIENCE_NS;
     if (has_network(b) && ns < NETWORK_PATIENCE_NS)
         ns = NETWORK_PATIENCE_NS;
     return ns;
@@ -447,6 +450,12 @@ static void deadlock(struct backend *b)
     abandon(b);
 }
 
+/* A look may have taken the wake already, so that the mail itself is what counts. */
+static bool is_idle(struct loop *loop)
+{
+    return !loop->ready_count && !loop->main_ended && mailbox_empty(&loop->mailbox);
+}
+
 /* Does something, or lets time pass until there is something to do. */
 static void pass_time(struct backend *b, int64_t deadline_ns)
 {
@@ -454,7 +463,7 @@ static void pass_time(struct backend *b, int64_t deadline_ns)
     int64_t next_ns = due_ns < deadline_ns ? due_ns : deadline_ns;
     int64_t patience_ns = patience(b, next_ns);
 
-    if (patience_ns && (look(b, patience_ns) || !mailbox_empty(&b->loop->mailbox)))
+    if (patience_ns && (look(b, patience_ns) || !is_idle(b->loop)))
         return;
     if (next_ns == COIL_FOREVER) {
         deadlock(b);
@@ -479,11 +488,9 @@ static void sim_wait(struct backend *b, int64_t deadline_ns)
         b->world->report->steps++;
     cancel_at_its_step(b, false);
     (void)look(b, 0);
-    while (!b->loop->ready_count && deadline_ns > b->now_ns && !b->loop->main_ended) {
+    while (is_idle(b->loop) && deadline_ns > b->now_ns) {
         pass_time(b, deadline_ns);
         (void)look(b, 0);
-        if (!mailbox_empty(&b->loop->mailbox))
-            break;
     }
     cancel_at_its_step(b, true);
     remember_ready(b);
