@@ -57,6 +57,12 @@ void harness_not_on_sim(const char *why)
         SKIP(why);
 }
 
+void harness_not_late(const char *why)
+{
+    if (getenv("COIL_TEST_LATE"))
+        SKIP(why);
+}
+
 bool harness_on(const char *backend)
 {
     return strcmp(coil_backend_name(), backend) == 0;
@@ -100,6 +106,9 @@ void harness_run(const struct coil_loop_options *options, void (*body)(void))
 {
     const struct coil_testing_options o = {
         .loop = *options,
+        .seed = getenv("COIL_TEST_LATE") ? options->shuffle_seed : 0,
+        .late_percent = 25, /* only with a seed */
+        .late_ns = 20 * COIL_MICROSECOND,
         .tick_ns = COIL_MICROSECOND,         /* tests may spin, */
         .outside_ns = 50 * COIL_MILLISECOND, /* and start threads */
     };

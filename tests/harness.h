@@ -7,7 +7,9 @@
  *      }
  *
  * It names no backend: tests/run runs every suite on each, through COIL_BACKEND, and again with
- * rings of COIL_TEST_SQ and COIL_TEST_CQ entries. Afterwards the harness checks that tasks,
+ * rings of COIL_TEST_SQ and COIL_TEST_CQ entries, with the ready tasks shuffled by COIL_TEST_SEED,
+ * and, with COIL_TEST_LATE, in a simulated world where by that seed operations complete late, and
+ * the loop looks after each step of a task. Afterwards the harness checks that tasks,
  * operations, timers and descriptors are as before. A backend this machine lacks is skipped,
  * visibly. */
 #ifndef TESTS_HARNESS_H
@@ -87,6 +89,9 @@ void harness_need_backend(void);
 
 /* Skips the test on the simulated backend, visibly. */
 void harness_not_on_sim(const char *why);
+
+/* Skips it where operations are late. */
+void harness_not_late(const char *why);
 
 /* How many descriptors the process has open. */
 int harness_count_fds(void);

@@ -785,6 +785,27 @@ Test(sim, s8_2_what_has_a_deadline_is_no_deadlock)
     CHECK_EQ(report.elapsed_ns, HOUR);
 }
 
+static int deadlock_of_many(void *arg)
+{
+    struct coil_group g;
+
+    (void)arg;
+    coil_group_begin(&g);
+    for (int i = 0; i < 100; i++)
+        CHECK_EQ(coil_group_spawn(&g, wait_for_ever, NULL), 0);
+    return coil_group_end(&g, 0);
+}
+
+Test(sim, s8_2_of_a_deadlock_too_large_to_be_told_the_rest_is_counted)
+{
+    struct coil_testing_options o = calm();
+
+    CHECK_EQ(coil_testing_run(&o, deadlock_of_many, NULL, &report), -EDEADLK);
+    CHECK(says("main, spawned at "));
+    CHECK(says("and "));
+    CHECK(says(" more"));
+}
+
 static void *write_from_outside(void *arg)
 {
     wire_await(*(int *)arg, POLLOUT);

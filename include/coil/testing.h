@@ -28,9 +28,10 @@ extern "C" {
  * history: with the same seed the same run happens again, as report.history shows.
  *
  * A deadlock is an error: when no task is ready, no deadline is ahead and nothing under way can
- * ever complete, the run fails with -EDEADLK, and report.text names every blocked task, what it
- * waits for and where it was spawned. All tasks are cancelled then, with cause COIL_CAUSE_SHUTDOWN;
- * those that wait on in spite of it are left where they are, with what they hold.
+ * ever complete, the run fails with -EDEADLK, and report.text names the blocked tasks (as many as
+ * find room), what each waits for and where it was spawned. All tasks are cancelled then, with
+ * cause COIL_CAUSE_SHUTDOWN; those that wait on in spite of it are left where they are, with what
+ * they hold.
  *
  *      struct coil_testing_options o = coil_testing_seeded(seed);
  *      struct coil_testing_report report;

@@ -22,6 +22,11 @@ void coil__testing_say(struct coil_testing_report *report, const char *format, .
     va_end(args);
 }
 
+static bool is_full(const struct coil_testing_report *report)
+{
+    return strlen(report->text) > sizeof(report->text) - 512;
+}
+
 static void describe(const struct coil_task *t, struct coil_testing_report *report, int fd)
 {
     const char *what = t->waits_for ? t->waits_for : "nothing: it is ready";
@@ -51,9 +56,18 @@ static struct scope *after(struct scope *s)
 void coil__testing_describe_blocked(struct loop *loop, struct coil_testing_report *report,
                                     int (*fd_of)(void *ctx, const struct coil_task *t), void *ctx)
 {
-    for (struct scope *s = after(&loop->root); s; s = after(s))
-        if (s == &s->task->own)
+    size_t unsaid = 0;
+
+    for (struct scope *s = after(&loop->root); s; s = after(s)) {
+        if (s != &s->task->own)
+            continue;
+        if (is_full(report))
+            unsaid++;
+        else
             describe(s->task, report, fd_of(ctx, s->task));
+    }
+    if (unsaid)
+        coil__testing_say(report, "and %zu more", unsaid);
 }
 
 /* --- Until nobody else can run ---------------------------------------------------------------- */
