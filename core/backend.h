@@ -148,10 +148,20 @@ struct coil__backend_ops {
 
     /* Descriptor d is about to be closed or forgotten; nothing is pending on it. May be NULL. */
     void (*forget)(struct backend *b, int fd, struct descriptor *d);
+
+    /* An operation is about to begin, on whatever route: may answer in its place (< 0), or shorten
+     * it (0). For tests: NULL where the world is real. */
+    int (*meddle)(struct backend *b, struct op *op);
 };
 
 extern const struct coil__backend_ops coil__uring_ops;
 extern const struct coil__backend_ops coil__epoll_ops;
+
+/* In the library for tests only, coil-testing; choose.c does without elsewhere. */
+extern const struct coil__backend_ops coil__testing_ops;
+
+/* What a task that waits for an op of this kind is said to wait for. */
+extern const char *const coil__op_names[];
 
 /* The core's two upcalls. */
 

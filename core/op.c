@@ -90,7 +90,7 @@ static enum coil_abort hurry(void *op)
     return coil__op_stop(op) ? COIL_ABORT_DONE : COIL_ABORT_LATER;
 }
 
-static const char *const kind_names[] = {
+const char *const coil__op_names[] = {
     [OP_READ] = "read",          [OP_WRITE] = "write",     [OP_READV] = "readv",
     [OP_WRITEV] = "writev",      [OP_RECV] = "recv",       [OP_SEND] = "send",
     [OP_RECVMSG] = "recvmsg",    [OP_SENDMSG] = "sendmsg", [OP_ACCEPT] = "accept",
@@ -147,7 +147,7 @@ static ssize_t submit_and_wait(struct coil_task *self, struct op *op)
 
     if (r < 0)
         return r;
-    (void)park(self, op->shielded ? NULL : hurry, op, kind_names[op->kind]);
+    (void)park(self, op->shielded ? NULL : hurry, op, coil__op_names[op->kind]);
     assert(op->state == OP_DONE);
 
     if (op->result != -ECANCELED)
@@ -300,6 +300,8 @@ static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *
     ssize_t r;
 
     op->descriptor = d;
+    if (unlikely(ops->meddle) && (r = ops->meddle(self->loop->backend, op)) < 0)
+        return r;
     if (is_for_pool(op, d, ops->readiness))
         op->route = ROUTE_POOL;
     if (unlikely(no_readiness_tells(op, d)))
@@ -588,6 +590,9 @@ ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd)
     fire_timers(self->loop); /* a pool thread may be quicker than the turn */
     if (task_cancelled(self))
         return task_refuse(self);
+    if (unlikely(self->loop->ops->meddle) &&
+        (r = self->loop->ops->meddle(self->loop->backend, op)) < 0)
+        return r;
     r = hold_descriptor(self->loop, op, fd);
     if (r < 0)
         return r;

@@ -59,6 +59,7 @@ Test(copies, two_copies_run_a_loop_each_in_threads_of_one_process_and_do_not_mee
     pthread_t threads[2];
     int before;
 
+    harness_not_on_sim("copies of coil, not of coil-testing");
     harness_need_backend();
     CHECK(players[0].copy.play != players[1].copy.play);
     before = harness_count_fds();
@@ -93,6 +94,7 @@ Test(copies, a_task_of_one_copy_may_run_a_loop_of_another_in_the_same_thread)
         .game = {.mark = 'a', .rounds = 5, .each_round = play_the_other, .each_round_arg = &inner},
     };
 
+    harness_not_on_sim("copies of coil, not of coil-testing");
     harness_need_backend();
     CHECK_EQ(outer.copy.play(&outer.game), 0);
     CHECK_EQ(outer.game.played, 5);
@@ -107,6 +109,7 @@ Test(copies, a_copy_that_was_unloaded_is_not_called_by_a_fork)
     int status = -1;
     pid_t pid;
 
+    harness_not_on_sim("copies of coil, not of coil-testing");
     harness_need_backend();
     CHECK_EQ(p.copy.play(&p.game), 0);
     CHECK(dladdr(*(void **)&p.copy.play, &info) != 0);

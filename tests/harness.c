@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <fnmatch.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -11,9 +12,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+uint64_t harness_seed;
+
 _Noreturn void harness_fail(const char *file, int line, const char *what)
 {
     fprintf(stderr, "%s:%d: %s\n", file, line, what);
+    if (harness_seed)
+        fprintf(stderr, "seed %" PRIu64 "\n", harness_seed);
+    if (getenv("COIL_TEST_SEED"))
+        fprintf(stderr, "COIL_TEST_SEED=%s\n", getenv("COIL_TEST_SEED"));
     _exit(1);
 }
 
@@ -40,6 +47,20 @@ int harness_count_fds(void)
         count++;
     closedir(dir);
     return count;
+}
+
+void harness_not_on_sim(const char *why)
+{
+    const char *backend = getenv("COIL_BACKEND");
+
+    if (backend && strcmp(backend, "sim") == 0)
+        SKIP(why);
+}
+
+void harness_not_late(const char *why)
+{
+    if (getenv("COIL_TEST_LATE"))
+        SKIP(why);
 }
 
 bool harness_on(const char *backend)
@@ -77,27 +98,28 @@ void harness_need_backend(void)
 
 static int run_body(void *arg)
 {
-    void (*const *body)(void) = arg;
-    struct coil_stats stats;
-
-    (*body)();
-    CHECK_EQ(coil_loop_stats(&stats), 0);
-    CHECK_EQ(stats.tasks, 1);
-    CHECK_EQ(stats.operations, 0);
-    CHECK_EQ(stats.timers, 0);
-    CHECK_EQ(stats.descriptors, 0);
-    CHECK_EQ(stats.blocking, 0);
+    (*(void (**)(void))arg)();
     return 0;
 }
 
 void harness_run(const struct coil_loop_options *options, void (*body)(void))
 {
-    int before;
+    const struct coil_testing_options o = {
+        .loop = *options,
+        .seed = getenv("COIL_TEST_LATE") ? options->shuffle_seed : 0,
+        .late_percent = 25, /* only with a seed */
+        .late_ns = 20 * COIL_MICROSECOND,
+        .tick_ns = COIL_MICROSECOND,         /* tests may spin, */
+        .outside_ns = 50 * COIL_MILLISECOND, /* and start threads */
+    };
+    struct coil_testing_report report;
+    int r;
 
     harness_need_backend();
-    before = harness_count_fds();
-    CHECK_EQ(coil_run(options, run_body, &body), 0);
-    CHECK_EQ(harness_count_fds(), before);
+    r = coil_testing_run(&o, run_body, &body, &report);
+    if (report.text[0])
+        harness_fail(report.backend, 0, report.text);
+    CHECK_EQ(r, 0);
 }
 
 const char *harness_abort_line(void (*fn)(void))

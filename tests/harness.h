@@ -7,7 +7,9 @@
  *      }
  *
  * It names no backend: tests/run runs every suite on each, through COIL_BACKEND, and again with
- * rings of COIL_TEST_SQ and COIL_TEST_CQ entries. Afterwards the harness checks that tasks,
+ * rings of COIL_TEST_SQ and COIL_TEST_CQ entries, with the ready tasks shuffled by COIL_TEST_SEED,
+ * and, with COIL_TEST_LATE, in a simulated world where by that seed operations complete late, and
+ * the loop looks after each step of a task. Afterwards the harness checks that tasks,
  * operations, timers and descriptors are as before. A backend this machine lacks is skipped,
  * visibly. */
 #ifndef TESTS_HARNESS_H
@@ -20,6 +22,7 @@
 
 #include <coil.h>
 #include <coil/lowlevel.h>
+#include <coil/testing.h>
 
 #ifdef PLAIN_RUNNER
 /* Criterion does not start under TSan (Snaipe/Criterion #274), and is not there when
@@ -46,6 +49,9 @@ _Noreturn void plain_test_skip(const char *why);
 #include <criterion/criterion.h>
 #define SKIP(why) cr_skip_test("%s", why)
 #endif
+
+/* Of the run that a test is at, for whoever wants to have it again. 0: it has none. */
+extern uint64_t harness_seed;
 
 /* Says so on stderr and ends the process, which is this test's own. Not cr_assert: that jumps back
  * to where the test began, and a claim may fail on a task's stack, in another thread, or in a
@@ -81,6 +87,12 @@ void harness_run(const struct coil_loop_options *options, void (*body)(void));
 /* Skips the test if the backend of the environment cannot be had. */
 void harness_need_backend(void);
 
+/* Skips the test on the simulated backend, visibly. */
+void harness_not_on_sim(const char *why);
+
+/* Skips it where operations are late. */
+void harness_not_late(const char *why);
+
 /* How many descriptors the process has open. */
 int harness_count_fds(void);
 
@@ -102,6 +114,10 @@ bool harness_on(const char *backend);
 
 /* For a test that counts on first come, first served: COIL_TEST_SEED does not shuffle it. */
 #define COIL_TEST_IN_ORDER(suite_, name_) COIL_TEST_WITH_(suite_, name_, options_.shuffle_seed = 0)
+
+/* For a test that is about the kernel, or about time as it passes there. */
+#define COIL_TEST_NOT_ON_SIM(suite_, name_, why_)                                                  \
+    COIL_TEST_WITH_(suite_, name_, harness_not_on_sim(why_))
 
 /* Runs fn(arg) in a child process and returns the line it wrote to stderr before it aborted; "" if
  * it did not abort. For misuse. The text is static. */

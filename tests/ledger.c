@@ -430,7 +430,7 @@ COIL_TEST(ledger, s4_4_what_comes_just_after_the_cancel_is_not_lost)
 {
     int results = try_each(LATE);
 
-    if (harness_on("epoll"))
+    if (!harness_on("io_uring"))
         CHECK_EQ(results, 0);
 }
 
@@ -438,7 +438,7 @@ COIL_TEST(ledger, s4_4_what_has_come_and_nobody_has_seen_is_not_lost_by_a_cancel
 {
     int results = try_each(LANDED);
 
-    if (harness_on("epoll"))
+    if (!harness_on("io_uring"))
         CHECK_EQ(results, 0);
 }
 
@@ -450,7 +450,7 @@ COIL_TEST(ledger, s4_4_what_the_kernel_has_done_is_the_answer_though_a_cancel_ca
 
     CHECK_EQ(coil_loop_stats(&stats), 0);
     CHECK_EQ(stats.late_results, results);
-    CHECK(results > 0 || harness_on("epoll"));
+    CHECK(results > 0 || !harness_on("io_uring"));
 }
 
 COIL_TEST(ledger, s4_4_what_is_complete_is_the_answer_though_a_cancel_came_before_its_task_ran)
@@ -764,7 +764,7 @@ COIL_TEST_IN_ORDER(ledger, s4_4_a_connect_that_got_through_late_is_whole_or_canc
         coil_scope_cancel(coil_group_scope(&g), NULL);
         CHECK_EQ(coil_group_end(&g, 0), 0);
         CHECK_EQ(t.next, -ECANCELED);
-        if (harness_on("epoll"))
+        if (!harness_on("io_uring"))
             CHECK_EQ(t.result, -ECANCELED);
         else if (enter)
             CHECK_EQ(t.result, 0);
@@ -1234,17 +1234,21 @@ static void receive_records(enum wire wire, size_t count)
     CHECK_EQ(coil_close(ends[0]), 0);
 }
 
-COIL_TEST(ledger, a_million_records_arrive_once_each_over_tcp)
+/* Its time-outs race with a thread. */
+#define REAL_TIME_TEST(name_)                                                                      \
+    COIL_TEST_NOT_ON_SIM(ledger, name_, "a thread writes, and sim's clock does not know it")
+
+REAL_TIME_TEST(a_million_records_arrive_once_each_over_tcp)
 {
     receive_records(WIRE_TCP, RECORDS);
 }
 
-COIL_TEST(ledger, a_stream_of_records_arrives_once_each_over_a_unix_socket)
+REAL_TIME_TEST(a_stream_of_records_arrives_once_each_over_a_unix_socket)
 {
     receive_records(WIRE_UNIX, RECORDS / 4);
 }
 
-COIL_TEST(ledger, a_stream_of_records_arrives_once_each_through_a_pipe)
+REAL_TIME_TEST(a_stream_of_records_arrives_once_each_through_a_pipe)
 {
     receive_records(WIRE_PIPE, RECORDS / 4);
 }

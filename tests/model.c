@@ -3,13 +3,23 @@
  * (why), 2.10 (no residue), 3.2, 3.3 (failures) and 3.6 (started).
  *
  * Every task draws what to do next from one stream of random numbers, tells the model, does it, and
- * then all that can be asked of the library is compared with the model. COIL_MODEL_SEED runs one
- * seed. */
+ * then all that can be asked of the library is compared with the model. On sim each seed is a world
+ * of its own, in which time passes, and the laws are more: a sleeper wakes exactly when it is time,
+ * what went into a pipe comes out once. COIL_MODEL_SEED runs one seed. */
+#define _GNU_SOURCE
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "harness.h"
 
-#define SEEDS      1500
+#ifdef __SANITIZE_ADDRESS__
+#define SIM_SEEDS 100 /* in each of ten parts */
+#else
+#define SIM_SEEDS 1000
+#endif
+#define SEEDS      150
 #define STEPS      400
 #define ACTORS_MAX 40
 #define NODES_MAX  400
@@ -27,8 +37,8 @@ struct node {
     enum coil_cause cause;
     const char *reason;
     int64_t deadline_ns;
-    bool past; /* the deadline was past when it was set; the loop's next turn cancels */
-    uint64_t past_since;
+    uint64_t
+        deadline_since; /* the turn in which it was set: if it was past then, a later one acts */
 
     struct coil_scope storage;
     struct coil_scope *scope; /* NULL: a task's own, which cannot be named */
@@ -61,6 +71,7 @@ struct actor {
     enum coil_abort answer;
     int aborts;
     int woken_with;
+    bool told; /* it was cancelled while it waited, though by now a shield may be up */
 };
 
 static struct {
@@ -71,6 +82,12 @@ static struct {
     int actor_count;
     struct node *nodes[NODES_MAX];
     int node_count;
+
+    bool timed;   /* on sim: time passes, and exactly */
+    int pipe[2];  /* what goes in comes out, once */
+    long written; /* bytes */
+    long read;
+    int readers; /* that wait */
 } world;
 
 #define HOLDS(claim)                                                                               \
@@ -199,7 +216,8 @@ static void model_catch_up(void)
     for (int i = 0; i < world.node_count; i++) {
         struct node *n = world.nodes[i];
 
-        if (n->past && (n->past_since < turn || coil_scope_cancelled(n->scope)))
+        if (n->deadline_ns <= coil_now() &&
+            (n->deadline_since < turn || coil_scope_cancelled(n->scope)))
             model_cancel(n, COIL_CAUSE_DEADLINE, NULL);
     }
 }
@@ -207,8 +225,7 @@ static void model_catch_up(void)
 static void model_deadline(struct node *n, int64_t deadline_ns)
 {
     n->deadline_ns = deadline_ns;
-    n->past = deadline_ns <= coil_now();
-    n->past_since = turn_now();
+    n->deadline_since = turn_now();
 }
 
 /* --- All that can be asked ------------------------------------------------------------------- */
@@ -320,9 +337,13 @@ static const char *any_reason(void)
 
 static int64_t any_deadline(void)
 {
-    switch (draw(6)) {
+    switch (draw(world.timed ? 9 : 6)) {
     case 0:
         return coil_now() - draw(1000);
+    case 6:
+    case 7:
+    case 8:
+        return coil_now() + draw(30) * COIL_MILLISECOND;
     case 1:
     case 2:
         return coil_now() + (1000 + draw(1000)) * COIL_SECOND;
@@ -345,7 +366,9 @@ static void begin_any_kind(struct node *n)
         break;
     case 2:
         n->shielded = true;
-        coil_shield_begin(n->scope, chance(4) ? -1 : COIL_FOREVER);
+        coil_shield_begin(n->scope, chance(4)                  ? -1
+                                    : world.timed && chance(2) ? draw(30) * COIL_MILLISECOND
+                                                               : COIL_FOREVER);
         deadline_ns = coil_scope_deadline(n->scope);
         break;
     case 3:
@@ -563,6 +586,8 @@ static void shield_any(void)
 
     if (!n)
         return;
+    for (int i = 0; i < world.actor_count; i++)
+        world.actors[i]->told |= world.actors[i]->living && is_cancelled(world.actors[i]->inner);
     n->shielded = chance(2);
     coil_scope_set_shield(n->scope, n->shielded);
 }
@@ -609,18 +634,119 @@ static int start_anywhere(struct actor *a)
     return rc == -ECANCELED ? rc : 0;
 }
 
+static uint64_t switches_now(void)
+{
+    struct coil_stats stats;
+
+    HOLDS(coil_loop_stats(&stats) == 0);
+    return stats.switches;
+}
+
+/* Nobody is starved: whoever gives way is resumed in the next round, and a round is each task that
+ * was ready, once. */
 static int checkpoint(const struct actor *a)
 {
+    const uint64_t before = switches_now();
     int rc = chance(2) ? coil_checkpoint() : coil_sleep(0);
 
+    HOLDS(switches_now() - before <= 2 * (uint64_t)(world.actor_count + 2));
     model_catch_up();
     HOLDS(rc == (is_cancelled(a->inner) ? -ECANCELED : 0));
     return rc;
 }
 
+static bool was_told(const struct actor *a)
+{
+    return a->told || is_cancelled(a->inner);
+}
+
+/* Wakes when it is time, or because it is cancelled, and for no other reason. */
+static int sleep_a_while(struct actor *a)
+{
+    const int64_t until_ns = coil_now() + (1 + draw(20)) * COIL_MILLISECOND;
+    int rc;
+
+    a->told = false;
+    rc = coil_sleep_until(until_ns);
+    model_catch_up();
+    if (rc == 0)
+        HOLDS(coil_now() == until_ns);
+    else
+        HOLDS(rc == -ECANCELED && was_told(a) && coil_now() <= until_ns);
+    return rc;
+}
+
+/* --- What tasks share: a pipe -------------------------------------------------------------------
+ *
+ * Each such thing has its actions and a law about what is left in the end. */
+
+static int write_some(struct actor *a)
+{
+    static const char bytes[8];
+    ssize_t n;
+
+    a->told = false;
+    n = coil_write(world.pipe[1], bytes, 1 + draw(sizeof(bytes)));
+    if (n > 0)
+        world.written += n;
+    model_catch_up();
+    HOLDS(n > 0 || n == -EBUSY || (n == -ECANCELED && was_told(a)));
+    return n == -ECANCELED ? -ECANCELED : 0;
+}
+
+static int read_some(struct actor *a)
+{
+    char bytes[8];
+    ssize_t n;
+
+    a->told = false;
+    world.readers++;
+    n = coil_read(world.pipe[0], bytes, 1 + draw(sizeof(bytes)));
+    world.readers--;
+    if (n > 0)
+        world.read += n;
+    model_catch_up();
+    HOLDS(n > 0 || n == -EBUSY || (n == -ECANCELED && was_told(a)));
+    return n == -ECANCELED ? -ECANCELED : 0;
+}
+
+/* Somebody waits for what nobody may bring. */
+static void feed_readers(void)
+{
+    if (!world.readers)
+        return;
+    HOLDS(write(world.pipe[1], "x", 1) == 1);
+    world.written++;
+}
+
+static void pipe_open(void)
+{
+    HOLDS(pipe2(world.pipe, O_CLOEXEC) == 0);
+}
+
+/* Nothing is lost, and nothing is there twice. */
+static void pipe_close(void)
+{
+    int left;
+
+    HOLDS(ioctl(world.pipe[0], FIONREAD, &left) == 0);
+    HOLDS(world.written == world.read + left);
+    HOLDS(coil_close(world.pipe[0]) == 0);
+    HOLDS(coil_close(world.pipe[1]) == 0);
+}
+
+/* --- A task's doings -------------------------------------------------------------------------- */
+
 static int do_something(struct actor *a, int depth)
 {
-    switch (draw(18)) {
+    switch (draw(world.timed ? 22 : 18)) {
+    case 18:
+    case 19:
+        return sleep_a_while(a);
+    case 20:
+        return write_some(a);
+    case 21:
+        return read_some(a);
     case 0:
     case 1:
     case 2:
@@ -685,9 +811,13 @@ static int janitor(void *arg)
     const bool *over = arg;
 
     while (!*over) {
-        coil_yield_shielded();
+        if (world.timed)
+            HOLDS(coil_sleep(5 * COIL_MILLISECOND) == 0);
+        else
+            coil_yield_shielded();
         model_catch_up();
         unpark_any();
+        feed_readers();
     }
     return 0;
 }
@@ -702,9 +832,13 @@ static void run_world(uint64_t seed)
     world.seed = seed;
     world.state = seed;
     world.steps = STEPS;
+    world.timed = harness_on("sim");
+    if (world.timed)
+        pipe_open();
     HOLDS(first);
     world.actors[world.actor_count++] = first;
     first->task = coil_task_self();
+    first->living = true;
 
     coil_group_begin(&g);
     HOLDS(coil_group_spawn(&g, janitor, &over) == 0);
@@ -717,16 +851,74 @@ static void run_world(uint64_t seed)
     }
     over = true;
     HOLDS(coil_group_end(&g, 0) == 0);
+    if (world.timed)
+        pipe_close();
     for (int i = 0; i < world.actor_count; i++)
         free(world.actors[i]);
 }
 
-COIL_TEST(model, s2_trees_of_scopes_and_tasks_do_as_the_model_says)
+static int run_one(void *arg)
 {
-    const char *only = getenv("COIL_MODEL_SEED");
+    run_world(*(uint64_t *)arg);
+    return 0;
+}
 
-    if (only)
-        run_world(strtoull(only, NULL, 0));
-    for (uint64_t seed = 1; !only && seed <= SEEDS; seed++)
+static void run_on_sim(uint64_t first, uint64_t count)
+{
+    static struct coil_testing_report report;
+
+    for (uint64_t seed = first; seed < first + count; seed++) {
+        struct coil_testing_options o = coil_testing_seeded(seed);
+
+        harness_seed = seed;
+        if (coil_testing_run(&o, run_one, &seed, &report) < 0)
+            harness_fail(__FILE__, __LINE__, report.text);
+    }
+}
+
+static unsigned int part;
+
+static void run_in_one_loop(void)
+{
+    for (uint64_t seed = 1 + part * SEEDS; seed <= (part + 1) * SEEDS; seed++)
         run_world(seed);
 }
+
+static bool on_sim(void)
+{
+    const char *backend = getenv("COIL_BACKEND");
+
+    return backend && strcmp(backend, "sim") == 0;
+}
+
+static void run_part(void)
+{
+    const char *only = getenv("COIL_MODEL_SEED");
+    struct coil_loop_options options = harness_options();
+
+    if (only)
+        run_on_sim(strtoull(only, NULL, 0), 1);
+    else if (on_sim())
+        run_on_sim(1 + part * SIM_SEEDS, SIM_SEEDS);
+    else
+        harness_run(&options, run_in_one_loop);
+}
+
+/* In ten parts, which run side by side. */
+#define MODEL_TEST(part_)                                                                          \
+    Test(model, s2_trees_of_scopes_and_tasks_do_as_the_model_says_part_##part_)                    \
+    {                                                                                              \
+        part = part_;                                                                              \
+        run_part();                                                                                \
+    }
+
+MODEL_TEST(0)
+MODEL_TEST(1)
+MODEL_TEST(2)
+MODEL_TEST(3)
+MODEL_TEST(4)
+MODEL_TEST(5)
+MODEL_TEST(6)
+MODEL_TEST(7)
+MODEL_TEST(8)
+MODEL_TEST(9)

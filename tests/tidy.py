@@ -21,7 +21,8 @@ SEES = {
     'fallback': {'fallback', 'core', 'include'},
     'examples': {'examples', 'include'},
     'bench': {'bench', 'include'},
-    'tests': {'tests', 'include', 'core', 'uring', 'fallback'},
+    'tests': {'tests', 'tests/testing', 'include', 'core', 'uring', 'fallback'},
+    'tests/testing': {'tests/testing', 'core', 'include'},  # coil-testing: a library too, and a backend
 }
 SYSTEM = {  # of the library's files, only these include it
     'liburing': 'uring/',
@@ -43,7 +44,7 @@ class Tree:
     def __init__(self, root):
         self.root = pathlib.Path(root)
         self.files = {}
-        for folder in SEES:
+        for folder in sorted({folder.split('/')[0] for folder in SEES}):
             for path in sorted((self.root / folder).rglob('*')):
                 if path.suffix in ('.c', '.h', '.S', '.cc') and path.is_file():
                     self.files[path.relative_to(self.root).as_posix()] = path.read_text(encoding='utf-8').splitlines()
@@ -71,19 +72,25 @@ def includes(tree):
             yield path, number, m[1] == '"', m[2]
 
 
+def home(path):
+    """The folder of the house that a path is in."""
+    first, second = (path.split('/') + [''])[:2]
+    return f'{first}/{second}' if f'{first}/{second}' in SEES else first
+
+
 def folder_of(tree, path, quoted, name):
     """The folder of the tree that an include reaches; None: it is the system's."""
     if quoted:
         near = os.path.normpath(os.path.join(os.path.dirname(path), name))
         if near in tree.files or near.startswith('..') or '/' in name:
-            return near.split('/')[0]
+            return home(near)
     return 'include' if name == 'coil.h' or name.startswith('coil/') else None
 
 
 def rule_include_directions(tree):
-    """each folder includes only what it may: include <- core <- {uring, fallback}; examples and bench see include"""
+    """each folder includes only what it may: include <- core <- {uring, fallback, tests/testing}; examples and bench see include"""
     for path, number, quoted, name in includes(tree):
-        here, there = path.split('/')[0], folder_of(tree, path, quoted, name)
+        here, there = home(path), folder_of(tree, path, quoted, name)
         if there and there not in SEES[here]:
             yield f'{path}:{number}: {here}/ includes {name}, which is in {there}/'
 
@@ -129,7 +136,7 @@ def rule_first_line(tree):
 def rule_prints(tree):
     """the library prints nothing, but for the line before abort"""
     for path, lines in tree.files.items():
-        if path.split('/')[0] in LIBRARY and path != MAY_PRINT:
+        if home(path) in (*LIBRARY, 'tests/testing') and path != MAY_PRINT:
             for number, line in enumerate(code_only(lines), 1):
                 if PRINTS.search(line):
                     yield f'{path}:{number}: prints'
@@ -138,7 +145,7 @@ def rule_prints(tree):
 def rule_takes_over(tree):
     """the library never exits and touches no signal handler"""
     for path, lines in tree.files.items():
-        if path.split('/')[0] in LIBRARY:
+        if home(path) in (*LIBRARY, 'tests/testing'):
             for number, line in enumerate(code_only(lines), 1):
                 if TAKES_OVER.search(line):
                     yield f'{path}:{number}: {TAKES_OVER.search(line)[1]}'
@@ -165,7 +172,7 @@ def rule_installed_headers(tree):
 RULES = [rule for name, rule in list(globals().items()) if name.startswith('rule_')]
 
 OFFENDERS = {  # a file that offends, for each rule
-    'rule_include_directions': ('examples/a.c', '/* a.c - a */\n#include "../core/list.h"\n'),
+    'rule_include_directions': ('tests/testing/a.c', '/* a.c - a */\n#include "../harness.h"\n'),
     'rule_system_headers': ('core/io/a.c', '/* a.c - a */\n#include <liburing.h>\n'),
     'rule_width': ('core/a.c', '/* a.c - a */\n' + 'x' * 101 + '\n'),
     'rule_function_lines': ('core/a.c', '/* a.c - a */\nint f(void)\n{\n' + '    f();\n' * 71 + '}\n'),
@@ -197,27 +204,39 @@ def symbols(library, *options):
     return {line.split()[-1] for line in said.stdout.splitlines() if len(line.split()) == 3}
 
 
+LIBRARIES = ('libcoil', 'tests/testing/libcoil-testing')
+FOR_TESTS = 'include/coil/testing.h'  # declares what coil-testing has, and coil has not
+
+
 def check_static_symbols(tree, build):
-    """every external symbol of the static library begins with coil_"""
-    for symbol in symbols(build / 'libcoil.a', '--extern-only'):
-        if not symbol.startswith('coil_'):
-            yield f'libcoil.a: {symbol}'
+    """every external symbol of the static libraries begins with coil_"""
+    for library in LIBRARIES:
+        for symbol in symbols(build / f'{library}.a', '--extern-only'):
+            if not symbol.startswith('coil_'):
+                yield f'{library}.a: {symbol}'
+
+
+def declarations(tree, wanted):
+    """What the public headers of which wanted is true declare."""
+    found = set()
+    for path, lines in tree.files.items():
+        if path.startswith('include/') and wanted(path):
+            text = ' '.join(line for line in code_only(lines) if not line.startswith('#'))
+            found |= {m[1] for m in re.finditer(r'COIL_API\b[^;(]*?(\w+)\s*\(', text)}
+    return found
 
 
 def check_shared_symbols(tree, build):
-    """the shared library exports what the headers declare, all of it, and nothing else"""
-    declared = set()
-    for path, lines in tree.files.items():
-        if path.startswith('include/'):
-            text = ' '.join(line for line in code_only(lines) if not line.startswith('#'))
-            declared |= {m[1] for m in re.finditer(r'COIL_API\b[^;(]*?(\w+)\s*\(', text)}
-    exported = symbols(build / 'libcoil.so', '--dynamic')
-    for symbol in sorted(exported - declared):
-        yield f'libcoil.so: {symbol} is exported, and in no header'
-    for symbol in sorted(declared - exported):
-        yield f'libcoil.so: {symbol} is in a header, and not exported'
-    if len(declared) < 20:
-        yield f'include/coil.h:1: only {len(declared)} declarations found: is this rule blind?'
+    """the shared libraries export what their headers declare, all of it, and nothing else"""
+    ours = declarations(tree, lambda path: path != FOR_TESTS)
+    for library, declared in zip(LIBRARIES, (ours, ours | declarations(tree, lambda path: path == FOR_TESTS))):
+        exported = symbols(build / f'{library}.so', '--dynamic')
+        for symbol in sorted(exported - declared):
+            yield f'{library}.so: {symbol} is exported, and in no header'
+        for symbol in sorted(declared - exported):
+            yield f'{library}.so: {symbol} is in a header, and not exported'
+    if len(ours) < 20:
+        yield f'include/coil.h:1: only {len(ours)} declarations found: is this rule blind?'
 
 
 def main():

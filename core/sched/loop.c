@@ -74,9 +74,13 @@ static void shuffle(struct loop *loop)
  * one of the turn has given way. */
 static void run_ready(struct loop *loop)
 {
-    if (unlikely(loop->shuffle_state))
-        shuffle(loop);
-    loop->steps_left = loop->ready_count;
+    if (!loop->round_left) {
+        if (unlikely(loop->shuffle_state))
+            shuffle(loop);
+        loop->round_left = loop->ready_count;
+    }
+    loop->steps_left = loop->stepwise && loop->round_left ? 1 : loop->round_left;
+    loop->round_left -= loop->steps_left;
     if (loop->steps_left)
         switch_to(loop, &loop->context, &pop_ready(loop)->context);
     coil__bury(loop);
@@ -192,6 +196,7 @@ static int open_loop(struct loop *loop, const struct coil_loop_options *o)
     loop->ready_tail = &loop->ready_head;
     loop->stack_class = coil__stack_class(stack_size);
     loop->shuffle_state = o->shuffle_seed;
+    loop->looks_each_turn = o->shuffle_seed != 0;
     loop->allocate = o->allocate ? o->allocate : from_malloc;
     loop->allocate_ctx = o->allocate_ctx;
     config.allocate = loop->allocate;
@@ -253,7 +258,7 @@ static int run(struct loop *loop, coil_task_fn *main_fn, void *arg, const char *
         coil__runtime_entered(loop->runtime, loop);
     while (!loop->main_ended)
         turn(loop);
-    return loop->main_result;
+    return loop->failure ? loop->failure : loop->main_result;
 }
 
 /* In the child of a fork. The ring's memory is not there, an epoll or a timer changed here would

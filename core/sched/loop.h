@@ -23,11 +23,15 @@ struct loop {
     struct coil_task **ready_tail;
     size_t ready_count;
     size_t steps_left;             /* of this turn: tasks that were ready at its start */
+    size_t round_left;             /* more of these, left for the next turns */
+    bool stepwise;                 /* a turn for each task, so that the backend sees every step */
+    bool looks_each_turn;          /* also when nothing can have come */
     const struct context *starter; /* the last to switch, if it began a task so; context_leave */
     size_t living;
     struct coil_task *corpse; /* the last task that ended, until coil__bury */
     bool main_ended;
     int main_result;
+    int failure; /* of the backend: what the run answers, whatever main does. 0: none */
     int64_t trim_at_ns;
 
     const struct coil__backend_ops *ops;

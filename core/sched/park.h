@@ -14,7 +14,7 @@
 static inline bool begin_turn_at_once(struct loop *loop)
 {
     if (!loop->ready_count || loop->operations || loop->timers.count ||
-        !mailbox_empty(&loop->mailbox) || loop->shuffle_state)
+        !mailbox_empty(&loop->mailbox) || loop->looks_each_turn)
         return false;
     loop->turns++;
     loop->steps_left = loop->ready_count;

@@ -1,0 +1,861 @@
+/* sim.c - the simulated world: virtual time, one history a seed, deadlocks, and each kind of fault.
+ */
+#define _GNU_SOURCE
+#include "wires.h"
+
+#include <coil/testing.h>
+#include <pthread.h>
+#include <time.h>
+
+#define HOUR (3600 * COIL_SECOND)
+
+static struct coil_testing_report report;
+
+static struct coil_testing_options on_sim(uint64_t seed)
+{
+    struct coil_testing_options o = coil_testing_seeded(seed);
+
+    o.loop.backend = "sim";
+    return o;
+}
+
+static struct coil_testing_options calm(void)
+{
+    return (struct coil_testing_options){.loop.backend = "sim"};
+}
+
+static void must_run(const struct coil_testing_options *o, coil_task_fn *fn, void *arg)
+{
+    int r;
+
+    harness_seed = o->seed;
+    r = coil_testing_run(o, fn, arg, &report);
+
+    if (r < 0)
+        harness_fail(__FILE__, __LINE__, report.text[0] ? report.text : strerror(-r));
+}
+
+static bool says(const char *words)
+{
+    return strstr(report.text, words) != NULL;
+}
+
+/* --- Time ------------------------------------------------------------------------------------ */
+
+static int64_t real_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * COIL_SECOND + ts.tv_nsec;
+}
+
+static int sleep_an_hour(void *arg)
+{
+    int64_t before_ns = coil_now();
+
+    (void)arg;
+    CHECK_EQ(coil_sleep(HOUR), 0);
+    CHECK_EQ(coil_now() - before_ns, HOUR);
+    return 0;
+}
+
+Test(sim, a_sleep_of_an_hour_takes_an_hour_and_no_time)
+{
+    struct coil_testing_options o = calm();
+    int64_t before_ns = real_ns();
+
+    must_run(&o, sleep_an_hour, NULL);
+    CHECK_EQ(report.elapsed_ns, HOUR);
+    CHECK_EQ(report.jumps, 1);
+    CHECK(real_ns() - before_ns < 10 * COIL_SECOND);
+}
+
+struct sleeper {
+    int64_t for_ns;
+    int64_t *woken_ns;
+};
+
+static int sleep_and_note(void *arg)
+{
+    struct sleeper *s = arg;
+    int r = coil_sleep(s->for_ns);
+
+    *s->woken_ns++ = coil_now();
+    return r;
+}
+
+static int sleep_together(void *arg)
+{
+    static const int64_t spans_ns[] = {3 * HOUR, HOUR, 2 * HOUR, 1};
+    struct sleeper sleepers[4];
+    int64_t woken_ns[4] = {0};
+    int64_t begun_ns = coil_now();
+    struct coil_group g;
+
+    (void)arg;
+    coil_group_begin(&g);
+    for (int i = 0; i < 4; i++) {
+        sleepers[i] = (struct sleeper){spans_ns[i], &woken_ns[i]};
+        CHECK_EQ(coil_group_spawn(&g, sleep_and_note, &sleepers[i]), 0);
+    }
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    for (int i = 0; i < 4; i++)
+        CHECK_EQ(woken_ns[i] - begun_ns, spans_ns[i]);
+    return 0;
+}
+
+Test(sim, each_sleeper_wakes_exactly_when_it_is_time)
+{
+    struct coil_testing_options o = calm();
+
+    must_run(&o, sleep_together, NULL);
+    CHECK_EQ(report.elapsed_ns, 3 * HOUR);
+    CHECK_EQ(report.jumps, 4);
+}
+
+static int spin_for_a_second(void *arg)
+{
+    int64_t until_ns = coil_now() + COIL_SECOND;
+
+    (void)arg;
+    while (coil_now() < until_ns)
+        ;
+    return 0;
+}
+
+Test(sim, code_that_spins_has_a_clock_that_ticks_when_looked_at)
+{
+    struct coil_testing_options o = calm();
+
+    o.tick_ns = COIL_MILLISECOND;
+    must_run(&o, spin_for_a_second, NULL);
+    CHECK(report.elapsed_ns >= COIL_SECOND);
+}
+
+/* --- Bytes ----------------------------------------------------------------------------------- */
+
+struct wire_ends {
+    int fds[2];
+};
+
+#define BYTES 5000
+
+static int send_counted(void *arg)
+{
+    struct wire_ends *w = arg;
+    unsigned char buf[BYTES];
+    size_t done = 0;
+
+    for (size_t i = 0; i < sizeof(buf); i++)
+        buf[i] = (unsigned char)(i * 7);
+    while (done < sizeof(buf)) {
+        ssize_t n = coil_write(w->fds[1], buf + done, sizeof(buf) - done);
+
+        if (n < 0)
+            return (int)n;
+        done += (size_t)n;
+    }
+    return coil_close(w->fds[1]);
+}
+
+static int receive_counted(struct wire_ends *w)
+{
+    unsigned char buf[512];
+    size_t done = 0;
+    ssize_t n;
+
+    while ((n = coil_read(w->fds[0], buf, sizeof(buf))) > 0)
+        for (ssize_t i = 0; i < n; i++, done++)
+            CHECK_EQ(buf[i], (unsigned char)(done * 7));
+    CHECK_EQ(done, BYTES);
+    return (int)n;
+}
+
+static int carry(struct wire_ends *w)
+{
+    struct coil_group g;
+    int rc;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, send_counted, w), 0);
+    rc = receive_counted(w);
+    rc = coil_group_end(&g, rc);
+    CHECK_EQ(coil_close(w->fds[0]), 0);
+    return rc;
+}
+
+static int carry_through_a_pipe(void *arg)
+{
+    struct wire_ends w;
+
+    (void)arg;
+    CHECK_EQ(pipe2(w.fds, O_CLOEXEC), 0);
+    return carry(&w);
+}
+
+static int carry_through_a_socket(void *arg)
+{
+    struct wire_ends w;
+
+    (void)arg;
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, w.fds), 0);
+    return carry(&w);
+}
+
+static int carry_through_tcp(void *arg)
+{
+    struct wire_ends w;
+
+    (void)arg;
+    wire_open(WIRE_TCP, w.fds);
+    return carry(&w);
+}
+
+Test(sim, bytes_go_through_real_descriptors_in_any_world)
+{
+    for (uint64_t seed = 0; seed < 100; seed++) {
+        struct coil_testing_options o = on_sim(seed);
+
+        must_run(&o, carry_through_a_pipe, NULL);
+        must_run(&o, carry_through_a_socket, NULL);
+    }
+}
+
+Test(sim, tcp_is_given_the_time_it_needs)
+{
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        struct coil_testing_options o = on_sim(seed);
+
+        must_run(&o, carry_through_tcp, NULL);
+    }
+}
+
+/* --- One seed, one history ------------------------------------------------------------------- */
+
+static int yield_and_sleep(void *arg)
+{
+    int n = *(int *)arg;
+
+    for (int i = 0; i < n; i++)
+        if (coil_checkpoint() < 0 || coil_sleep(n * COIL_MILLISECOND) < 0)
+            return -ECANCELED;
+    return 0;
+}
+
+/* Something of everything: tasks in each other's way, bytes, time and cancels. */
+static int busy_scenario(void *arg)
+{
+    static int counts[] = {1, 2, 3, 4, 5};
+    struct coil_group g;
+    struct coil_scope s;
+    struct wire_ends w;
+    char byte;
+    int rc;
+
+    CHECK_EQ(carry_through_a_socket(arg), 0);
+    CHECK_EQ(pipe2(w.fds, O_CLOEXEC), 0);
+    coil_group_begin(&g);
+    for (int i = 0; i < 5; i++)
+        CHECK_EQ(coil_group_spawn(&g, yield_and_sleep, &counts[i]), 0);
+    coil_scope_begin(&s, coil_now() + 7 * COIL_MILLISECOND);
+    rc = (int)coil_read(w.fds[0], &byte, 1);
+    CHECK_EQ(coil_scope_end(&s, rc), 0);
+    CHECK(coil_scope_caught(&s));
+    rc = coil_group_end(&g, 0);
+    CHECK_EQ(coil_close(w.fds[0]), 0);
+    CHECK_EQ(close(w.fds[1]), 0);
+    return rc;
+}
+
+static uint64_t history_of(uint64_t seed)
+{
+    struct coil_testing_options o = on_sim(seed);
+
+    must_run(&o, busy_scenario, NULL);
+    CHECK(report.history);
+    CHECK_EQ(report.seed, seed);
+    return report.history;
+}
+
+Test(sim, the_same_seed_is_the_same_history)
+{
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        uint64_t first = history_of(seed);
+
+        CHECK_EQ(history_of(seed), first);
+        CHECK_EQ(history_of(seed), first);
+    }
+}
+
+Test(sim, another_seed_is_another_history)
+{
+    uint64_t seen[50];
+
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        seen[seed] = history_of(seed);
+        for (uint64_t i = 0; i < seed; i++)
+            CHECK(seen[i] != seen[seed]);
+    }
+}
+
+struct lines {
+    uint64_t hash;
+    unsigned int count;
+};
+
+static void count_line(void *ctx, const char *line)
+{
+    struct lines *l = ctx;
+
+    l->count++;
+    while (*line)
+        l->hash = l->hash * 31 + (unsigned char)*line++;
+}
+
+Test(sim, the_trace_of_a_seed_is_the_same_line_by_line)
+{
+    struct lines first = {0};
+    struct lines second = {0};
+    struct coil_testing_options o = on_sim(7);
+
+    o.trace = count_line;
+    o.trace_ctx = &first;
+    must_run(&o, busy_scenario, NULL);
+    o.trace_ctx = &second;
+    must_run(&o, busy_scenario, NULL);
+    CHECK(first.count > 20);
+    CHECK_EQ(first.count, second.count);
+    CHECK_EQ(first.hash, second.hash);
+}
+
+/* --- Chance ---------------------------------------------------------------------------------- */
+
+Test(sim, every_kind_of_chance_happens_in_a_few_seeds)
+{
+    unsigned int shortened = 0;
+    unsigned int late = 0;
+    unsigned int jumps = 0;
+
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        (void)history_of(seed);
+        shortened += report.shortened;
+        late += report.late;
+        jumps += report.jumps;
+    }
+    CHECK(shortened > 20);
+    CHECK(late > 20);
+    CHECK(jumps > 20);
+}
+
+static int write_ten(void *arg)
+{
+    struct wire_ends w;
+
+    CHECK_EQ(pipe2(w.fds, O_CLOEXEC), 0);
+    *(ssize_t *)arg = coil_write(w.fds[1], "0123456789", 10);
+    CHECK_EQ(coil_close(w.fds[1]), 0);
+    CHECK_EQ(close(w.fds[0]), 0);
+    return 0;
+}
+
+static int read_ten(void *arg)
+{
+    struct wire_ends w;
+    char buf[10];
+
+    CHECK_EQ(pipe2(w.fds, O_CLOEXEC), 0);
+    CHECK_EQ(write(w.fds[1], "0123456789", 10), 10);
+    *(ssize_t *)arg = coil_read(w.fds[0], buf, 10);
+    CHECK_EQ(coil_close(w.fds[0]), 0);
+    CHECK_EQ(close(w.fds[1]), 0);
+    return 0;
+}
+
+Test(sim, all_transfers_are_short_if_so_wished_and_none_is_empty)
+{
+    struct coil_testing_options o = {.loop.backend = "sim", .short_percent = 100};
+    ssize_t n;
+
+    for (o.seed = 1; o.seed <= 50; o.seed++) {
+        must_run(&o, write_ten, &n);
+        CHECK(n >= 1 && n <= 9);
+        must_run(&o, read_ten, &n);
+        CHECK(n >= 1 && n <= 9);
+        CHECK_EQ(report.shortened, 1);
+    }
+}
+
+static int cut_a_datagram(void *arg)
+{
+    struct wire_ends w;
+    char buf[16];
+
+    (void)arg;
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, w.fds), 0);
+    CHECK_EQ(coil_send(w.fds[0], "0123456789", 10, 0), 10);
+    CHECK_EQ(coil_recv(w.fds[1], buf, sizeof(buf), 0), 10);
+    CHECK_EQ(coil_close(w.fds[0]), 0);
+    CHECK_EQ(coil_close(w.fds[1]), 0);
+    return 0;
+}
+
+Test(sim, a_message_is_never_cut)
+{
+    struct coil_testing_options o = {.loop.backend = "sim", .short_percent = 100, .seed = 1};
+
+    must_run(&o, cut_a_datagram, NULL);
+    CHECK_EQ(report.shortened, 0);
+}
+
+struct read_under_cancel {
+    struct wire_ends w;
+    struct coil_scope scope;
+    ssize_t result;
+    int next;
+};
+
+static int read_one(void *arg)
+{
+    struct read_under_cancel *r = arg;
+    char byte;
+
+    coil_scope_begin_prepared(&r->scope, COIL_FOREVER);
+    r->result = coil_read(r->w.fds[0], &byte, 1);
+    r->next = coil_checkpoint();
+    return coil_scope_end(&r->scope, r->next);
+}
+
+/* A reader waits; then its byte comes, and right behind it a cancel. */
+static int cancel_behind_a_byte(void *arg)
+{
+    struct read_under_cancel *r = arg;
+    struct coil_group g;
+    char left;
+
+    CHECK_EQ(pipe2(r->w.fds, O_CLOEXEC | O_NONBLOCK), 0);
+    coil_scope_prepare(&r->scope);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, read_one, r), 0);
+    CHECK_EQ(coil_wait_all_blocked(0), 0);
+    CHECK_EQ(write(r->w.fds[1], "x", 1), 1);
+    coil_scope_cancel(&r->scope, NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(r->next, -ECANCELED);
+    CHECK(r->result == 1 || r->result == -ECANCELED);
+    CHECK_EQ(read(r->w.fds[0], &left, 1), r->result == 1 ? -1 : 1); /* here or there, never lost */
+    CHECK_EQ(coil_close(r->w.fds[0]), 0);
+    CHECK_EQ(close(r->w.fds[1]), 0);
+    return 0;
+}
+
+Test(sim, s4_4_a_cancel_that_loses_its_race_keeps_the_byte)
+{
+    struct coil_testing_options o = {.loop.backend = "sim", .lost_percent = 100};
+    struct read_under_cancel r;
+
+    for (o.seed = 1; o.seed <= 50; o.seed++) {
+        must_run(&o, cancel_behind_a_byte, &r);
+        CHECK_EQ(r.result, 1);
+        CHECK_EQ(report.lost, 1);
+    }
+}
+
+Test(sim, s4_2_a_cancel_that_wins_its_race_leaves_the_byte)
+{
+    struct coil_testing_options o = {.loop.backend = "sim"};
+    struct read_under_cancel r;
+
+    for (o.seed = 1; o.seed <= 50; o.seed++) {
+        must_run(&o, cancel_behind_a_byte, &r);
+        CHECK_EQ(r.result, -ECANCELED);
+        CHECK_EQ(report.lost, 0);
+    }
+}
+
+static int read_late(void *arg)
+{
+    int64_t *took_ns = arg;
+    int64_t before_ns = coil_now();
+    ssize_t n;
+
+    CHECK_EQ(read_ten(&n), 0);
+    CHECK_EQ(n, 10);
+    *took_ns = coil_now() - before_ns;
+    return 0;
+}
+
+Test(sim, a_late_operation_takes_its_time_and_no_more)
+{
+    struct coil_testing_options o = {.late_percent = 100, .late_ns = HOUR};
+    int64_t longest_ns = 0;
+    int64_t took_ns;
+
+    o.loop.backend = "sim";
+    for (o.seed = 1; o.seed <= 50; o.seed++) {
+        must_run(&o, read_late, &took_ns);
+        CHECK_EQ(report.late, 1);
+        CHECK(took_ns >= 0 && took_ns <= HOUR);
+        longest_ns = took_ns > longest_ns ? took_ns : longest_ns;
+    }
+    CHECK(longest_ns > HOUR / 2);
+}
+
+struct arrival {
+    int fd;
+    int number;
+    int *order;
+    int *count;
+};
+
+static int arrive(void *arg)
+{
+    struct arrival *a = arg;
+    char byte;
+
+    CHECK_EQ(coil_read(a->fd, &byte, 1), 1);
+    a->order[(*a->count)++] = a->number;
+    return 0;
+}
+
+/* Which of three readers that are served at once goes on first? */
+static int race_of_three(void *arg)
+{
+    struct arrival arrivals[3];
+    struct wire_ends w[3];
+    int order[3];
+    int count = 0;
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(pipe2(w[i].fds, O_CLOEXEC), 0);
+        arrivals[i] = (struct arrival){w[i].fds[0], i, order, &count};
+        CHECK_EQ(coil_group_spawn(&g, arrive, &arrivals[i]), 0);
+    }
+    CHECK_EQ(coil_wait_all_blocked(0), 0);
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(write(w[i].fds[1], "x", 1), 1);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(coil_close(w[i].fds[0]), 0);
+        CHECK_EQ(close(w[i].fds[1]), 0);
+    }
+    ((int *)arg)[order[0] * 9 + order[1] * 3 + order[2]]++;
+    return 0;
+}
+
+Test(sim, completions_come_in_every_order)
+{
+    struct coil_testing_options o = {.loop.backend = "sim"};
+    int seen[27] = {0};
+    int orders = 0;
+
+    for (o.seed = 1; o.seed <= 60; o.seed++)
+        must_run(&o, race_of_three, seen);
+    for (int i = 0; i < 27; i++)
+        orders += seen[i] > 0;
+    CHECK_EQ(orders, 6);
+}
+
+/* --- Failures by plan ------------------------------------------------------------------------ */
+
+struct plan {
+    int results[8];
+};
+
+static int three_receives(void *arg)
+{
+    struct plan *p = arg;
+    struct wire_ends w;
+    char byte;
+
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, w.fds), 0);
+    CHECK_EQ(write(w.fds[1], "abc", 3), 3);
+    for (int i = 0; i < 3; i++)
+        p->results[i] = (int)coil_recv(w.fds[0], &byte, 1, 0);
+    CHECK_EQ(coil_close(w.fds[0]), 0);
+    CHECK_EQ(close(w.fds[1]), 0);
+    return 0;
+}
+
+Test(sim, the_nth_receive_fails_as_planned_and_no_other)
+{
+    for (unsigned int nth = 1; nth <= 3; nth++) {
+        const struct coil_fault fault = {.call = "recv", .nth = nth, .error = -ECONNRESET};
+        struct coil_testing_options o = calm();
+        struct plan p;
+
+        o.faults = &fault;
+        o.fault_count = 1;
+        must_run(&o, three_receives, &p);
+        CHECK_EQ(report.failed, 1);
+        for (unsigned int i = 0; i < 3; i++)
+            CHECK_EQ(p.results[i], i + 1 == nth ? -ECONNRESET : 1);
+    }
+}
+
+/* One operation of each kind that can be named. */
+static int one_of_each(void *arg)
+{
+    struct plan *p = arg;
+    struct sockaddr_in addr;
+    struct wire_ends w;
+    char byte = 'x';
+    int listener = wire_listen(1, &addr);
+    int client = coil_socket(AF_INET, SOCK_STREAM, 0);
+
+    p->results[0] = coil_connect(client, (struct sockaddr *)&addr, sizeof(addr));
+    if (p->results[0] < 0)
+        CHECK_EQ(connect(client, (struct sockaddr *)&addr, sizeof(addr)), -1);
+    wire_await(listener, POLLIN);
+    p->results[1] = coil_accept(listener, NULL, NULL);
+    if (p->results[1] >= 0)
+        CHECK_EQ(coil_close(p->results[1]), 0);
+    CHECK_EQ(coil_close(client), 0);
+    CHECK_EQ(coil_close(listener), 0);
+
+    CHECK_EQ(pipe2(w.fds, O_CLOEXEC), 0);
+    p->results[2] = (int)coil_write(w.fds[1], &byte, 1);
+    CHECK_EQ(write(w.fds[1], &byte, 1), 1);
+    p->results[3] = coil_wait_readable(w.fds[0]);
+    p->results[4] = (int)coil_read(w.fds[0], &byte, 1);
+    CHECK_EQ(coil_close(w.fds[0]), 0);
+    CHECK_EQ(coil_close(w.fds[1]), 0);
+
+    p->results[5] = coil_openat(AT_FDCWD, "/dev/null", O_RDONLY, 0);
+    if (p->results[5] >= 0)
+        CHECK_EQ(coil_close(p->results[5]), 0);
+    return 0;
+}
+
+Test(sim, any_kind_of_operation_fails_as_planned)
+{
+    static const char *const calls[] = {"connect", "accept", "write",
+                                        "poll",    "read",   "blocking call"};
+
+    for (unsigned int i = 0; i < 6; i++) {
+        const struct coil_fault fault = {.call = calls[i], .nth = 1, .error = -EPROTO};
+        struct coil_testing_options o = calm();
+        struct plan p;
+
+        o.faults = &fault;
+        o.fault_count = 1;
+        must_run(&o, one_of_each, &p);
+        CHECK_EQ(report.failed, 1);
+        for (unsigned int n = 0; n < 6; n++)
+            CHECK_EQ(p.results[n] == -EPROTO, n == i);
+    }
+}
+
+Test(sim, the_nth_of_all_operations_fails_as_planned)
+{
+    for (unsigned int nth = 1; nth <= 6; nth++) {
+        const struct coil_fault fault = {.nth = nth, .error = -EPROTO};
+        struct coil_testing_options o = calm();
+        struct plan p;
+
+        o.faults = &fault;
+        o.fault_count = 1;
+        must_run(&o, one_of_each, &p);
+        CHECK_EQ(report.failed, 1);
+        CHECK_EQ(p.results[nth - 1], -EPROTO);
+    }
+}
+
+static int read_of_a_new_descriptor(void *arg)
+{
+    struct wire_ends w;
+    char byte;
+
+    CHECK_EQ(pipe2(w.fds, O_CLOEXEC), 0);
+    CHECK_EQ(write(w.fds[1], "x", 1), 1);
+    *(int *)arg = (int)coil_read(w.fds[0], &byte, 1);
+    CHECK_EQ(coil_close(w.fds[0]), 0);
+    CHECK_EQ(close(w.fds[1]), 0);
+    return 0;
+}
+
+Test(sim, the_nth_allocation_fails_as_planned)
+{
+    struct coil_testing_options o = calm();
+    int result;
+
+    must_run(&o, read_of_a_new_descriptor, &result);
+    CHECK_EQ(result, 1);
+    CHECK(report.allocations > 0);
+    o.fail_allocation = report.allocations;
+    must_run(&o, read_of_a_new_descriptor, &result);
+    CHECK_EQ(result, -ENOMEM);
+}
+
+/* --- Deadlocks ------------------------------------------------------------------------------- */
+
+static int wait_for_ever(void *arg)
+{
+    (void)arg;
+    return coil_sleep(COIL_FOREVER);
+}
+
+static int read_for_ever(void *arg)
+{
+    char byte;
+
+    return (int)coil_read(*(int *)arg, &byte, 1);
+}
+
+static int parked_for_ever(void *arg)
+{
+    (void)arg;
+    return coil_park(NULL, NULL, "the end of time");
+}
+
+static int deadlocked(void *arg)
+{
+    struct coil_group g;
+    struct wire_ends w;
+    int rc;
+
+    CHECK_EQ(pipe2(w.fds, O_CLOEXEC), 0);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, wait_for_ever, NULL), 0);
+    CHECK_EQ(coil_group_spawn(&g, read_for_ever, &w.fds[0]), 0);
+    rc = coil_group_end(&g, 0);
+    CHECK_EQ(rc, -ECANCELED);
+    CHECK_EQ(coil_close(w.fds[0]), 0);
+    CHECK_EQ(close(w.fds[1]), 0);
+    *(bool *)arg = true;
+    return 3;
+}
+
+Test(sim, s8_2_a_deadlock_names_every_blocked_task_and_what_it_waits_for)
+{
+    struct coil_testing_options o = calm();
+    bool cleaned_up = false;
+
+    CHECK_EQ(coil_testing_run(&o, deadlocked, &cleaned_up, &report), -EDEADLK);
+    CHECK(cleaned_up);
+    CHECK(says("main, spawned at " __FILE__ ":"));
+    CHECK(says("waits for: group end\n"));
+    CHECK(says("wait_for_ever, spawned at " __FILE__ ":"));
+    CHECK(says("waits for: sleep\n"));
+    CHECK(says("read_for_ever, spawned at " __FILE__ ":"));
+    CHECK(says("waits for: read of descriptor "));
+    CHECK(!says("left"));
+}
+
+Test(sim, s8_2_a_deadlock_is_found_with_any_seed)
+{
+    for (uint64_t seed = 1; seed <= 50; seed++) {
+        struct coil_testing_options o = on_sim(seed);
+        bool cleaned_up = false;
+
+        CHECK_EQ(coil_testing_run(&o, deadlocked, &cleaned_up, &report), -EDEADLK);
+        CHECK(cleaned_up);
+    }
+}
+
+Test(sim, s8_2_a_task_that_nothing_wakes_is_left_behind_and_the_run_ends)
+{
+    struct coil_testing_options o = calm();
+
+    CHECK_EQ(coil_testing_run(&o, parked_for_ever, NULL, &report), -EDEADLK);
+    CHECK(says("waits for: the end of time"));
+    CHECK(says("tasks are left behind"));
+    must_run(&o, sleep_an_hour, NULL); /* and the next run is none the worse */
+}
+
+static int wait_with_a_deadline(void *arg)
+{
+    struct coil_scope s;
+    int rc;
+
+    (void)arg;
+    coil_timeout_begin(&s, coil_now() + HOUR);
+    rc = coil_sleep(COIL_FOREVER);
+    CHECK_EQ(coil_scope_end(&s, rc), -ETIME);
+    return 0;
+}
+
+Test(sim, s8_2_what_has_a_deadline_is_no_deadlock)
+{
+    struct coil_testing_options o = calm();
+
+    must_run(&o, wait_with_a_deadline, NULL);
+    CHECK_EQ(report.elapsed_ns, HOUR);
+}
+
+static int deadlock_of_many(void *arg)
+{
+    struct coil_group g;
+
+    (void)arg;
+    coil_group_begin(&g);
+    for (int i = 0; i < 100; i++)
+        CHECK_EQ(coil_group_spawn(&g, wait_for_ever, NULL), 0);
+    return coil_group_end(&g, 0);
+}
+
+Test(sim, s8_2_of_a_deadlock_too_large_to_be_told_the_rest_is_counted)
+{
+    struct coil_testing_options o = calm();
+
+    CHECK_EQ(coil_testing_run(&o, deadlock_of_many, NULL, &report), -EDEADLK);
+    CHECK(says("main, spawned at "));
+    CHECK(says("and "));
+    CHECK(says(" more"));
+}
+
+static void *write_from_outside(void *arg)
+{
+    wire_await(*(int *)arg, POLLOUT);
+    CHECK_EQ(write(*(int *)arg, "x", 1), 1);
+    return NULL;
+}
+
+static int read_from_outside(void *arg)
+{
+    struct wire_ends w;
+    pthread_t thread;
+    char byte;
+
+    (void)arg;
+    CHECK_EQ(pipe2(w.fds, O_CLOEXEC), 0);
+    CHECK_EQ(pthread_create(&thread, NULL, write_from_outside, &w.fds[1]), 0);
+    CHECK_EQ(coil_read(w.fds[0], &byte, 1), 1);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_EQ(coil_close(w.fds[0]), 0);
+    CHECK_EQ(close(w.fds[1]), 0);
+    return 0;
+}
+
+Test(sim, what_may_come_from_outside_is_waited_for)
+{
+    struct coil_testing_options o = calm();
+
+    o.outside_ns = WIRE_PATIENCE_S * COIL_SECOND;
+    must_run(&o, read_from_outside, NULL);
+}
+
+static int file_beside_a_sleeper(void *arg)
+{
+    struct coil_group g;
+    int64_t before_ns = coil_now();
+    int fd;
+
+    (void)arg;
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, wait_with_a_deadline, NULL), 0);
+    fd = coil_openat(AT_FDCWD, "/dev/null", O_RDONLY, 0);
+    CHECK(fd >= 0);
+    CHECK_EQ(coil_now(), before_ns);
+    CHECK_EQ(coil_close(fd), 0);
+    return coil_group_end(&g, 0);
+}
+
+Test(sim, the_clock_does_not_jump_while_a_thread_works_for_us)
+{
+    struct coil_testing_options o = calm();
+
+    must_run(&o, file_beside_a_sleeper, NULL);
+}

@@ -1,0 +1,202 @@
+/* everywhere.c - a scenario with trouble at each turn: cancelled, failed and starved, at its first
+ * chance, its second, and so on to its last. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "world.h"
+
+#define RUNS_MOST 100000 /* of one kind of trouble: a scenario that never ends is none */
+
+struct trial {
+    const struct coil_testing_options *options;
+    const struct coil_everywhere *e;
+    struct coil_testing_report *report;
+    const char *site;
+    int expected; /* what the undisturbed run answered */
+    unsigned int runs;
+};
+
+/* A kind of trouble. */
+struct trouble {
+    const char *name;
+    void (*set)(struct coil_testing_options *o, struct coil_fault *f, unsigned int nth);
+    unsigned int (*chances)(const struct coil_testing_report *report); /* that there were */
+    bool cancels;
+    int error; /* that it explains; 0: operation_error */
+};
+
+static void cancel(struct coil_testing_options *o, struct coil_fault *f, unsigned int nth)
+{
+    (void)f;
+    o->cancel_at = nth;
+}
+
+static void cancel_late(struct coil_testing_options *o, struct coil_fault *f, unsigned int nth)
+{
+    cancel(o, f, nth);
+    o->cancel_late = 1;
+}
+
+static void fail_operation(struct coil_testing_options *o, struct coil_fault *f, unsigned int nth)
+{
+    (void)o;
+    f->nth = nth;
+}
+
+static void fail_allocation(struct coil_testing_options *o, struct coil_fault *f, unsigned int nth)
+{
+    (void)f;
+    o->fail_allocation = nth;
+}
+
+static unsigned int steps(const struct coil_testing_report *report)
+{
+    return report->steps;
+}
+
+static unsigned int operations(const struct coil_testing_report *report)
+{
+    return report->operations;
+}
+
+static unsigned int allocations(const struct coil_testing_report *report)
+{
+    return report->allocations;
+}
+
+static const struct trouble troubles[] = {
+    {"cancelled after step", cancel, steps, true, -ECANCELED},
+    {"cancelled, with what had completed delivered, after step", cancel_late, steps, true,
+     -ECANCELED},
+    {"with a failure of operation", fail_operation, operations, false, 0},
+    {"without memory for allocation", fail_allocation, allocations, false, -ENOMEM},
+};
+
+static bool may_answer(const struct trial *t, const struct trouble *trouble, int rc)
+{
+    int error = trouble->error;
+
+    if (!error)
+        error = t->e->operation_error ? t->e->operation_error : -EIO;
+    for (size_t i = 0; i < t->e->allowed_count; i++)
+        if (rc == t->e->allowed[i])
+            return true;
+    return rc == t->expected || rc == error || (trouble->cancels && rc == 0);
+}
+
+/* Puts what was done to it before what came of it. */
+static void say_first(struct coil_testing_report *report, const char *name, unsigned int nth)
+{
+    struct coil_testing_report words = {.text = ""};
+
+    coil__testing_say(&words, "%s %u, seed %llu:", name, nth, (unsigned long long)report->seed);
+    coil__testing_say(&words, "%.*s", (int)(sizeof(words.text) - 128), report->text);
+    memcpy(report->text, words.text, sizeof(report->text));
+}
+
+static int run_once(struct trial *t, const struct coil_testing_options *o, int *ret_verdict)
+{
+    int rc;
+
+    t->runs++;
+    if (t->e->before)
+        t->e->before(t->e->arg);
+    rc = coil_testing_run_at(o, t->e->scenario, t->e->arg, t->report, t->site);
+    *ret_verdict = t->e->after ? t->e->after(t->e->arg, rc) : 0;
+    return rc;
+}
+
+static int judge(struct trial *t, const struct trouble *trouble, int rc, int verdict)
+{
+    if (t->report->text[0])
+        return rc;
+    if (verdict < 0) {
+        coil__testing_say(t->report, "afterwards something is wrong: %d", verdict);
+        return verdict;
+    }
+    if (may_answer(t, trouble, rc))
+        return 0;
+    coil__testing_say(t->report, "answers %d, and undisturbed %d", rc, t->expected);
+    return -EPROTO;
+}
+
+/* With this trouble at its nth chance; nth 1, 2, 3 ... until there are fewer. */
+static int try_all(struct trial *t, const struct trouble *trouble, struct coil_fault *faults)
+{
+    struct coil_testing_options o = *t->options;
+    unsigned int nth = 0;
+    int verdict;
+    int r;
+
+    o.faults = faults;
+    o.fault_count++;
+    o.loop.backend = coil__testing_ops.name;
+    do {
+        nth++;
+        o.cancel_at = 0;
+        o.fail_allocation = 0;
+        faults[o.fault_count - 1].nth = UINT32_MAX;
+        trouble->set(&o, &faults[o.fault_count - 1], nth);
+        r = run_once(t, &o, &verdict);
+        r = judge(t, trouble, r, verdict);
+        if (r < 0) {
+            say_first(t->report, trouble->name, nth);
+            return r;
+        }
+    } while (trouble->chances(t->report) >= nth && nth < RUNS_MOST);
+    return nth < RUNS_MOST ? 0 : -ELOOP;
+}
+
+static int try_undisturbed(struct trial *t)
+{
+    struct coil_testing_options o = *t->options;
+    int verdict;
+
+    o.cancel_at = 0;
+    o.fail_allocation = 0;
+    o.loop.backend = coil__testing_ops.name;
+    t->expected = run_once(t, &o, &verdict);
+    if (t->report->text[0])
+        return t->expected;
+    if (verdict < 0)
+        coil__testing_say(t->report, "undisturbed, and afterwards something is wrong: %d", verdict);
+    return verdict;
+}
+
+/* The faults that the caller planned, and one more. */
+static struct coil_fault *one_more(const struct coil_testing_options *o, int error)
+{
+    struct coil_fault *faults = calloc(o->fault_count + 1, sizeof(*faults));
+
+    if (!faults)
+        return NULL;
+    if (o->fault_count)
+        memcpy(faults, o->faults, o->fault_count * sizeof(*faults));
+    faults[o->fault_count].error = error ? error : -EIO;
+    return faults;
+}
+
+int coil_testing_everywhere_at(const struct coil_testing_options *options,
+                               const struct coil_everywhere *e, struct coil_testing_report *ret,
+                               const char *site)
+{
+    static const struct coil_testing_options defaults;
+    struct coil_testing_report own_report;
+    struct trial t = {
+        .options = options ? options : &defaults,
+        .e = e,
+        .report = ret ? ret : &own_report,
+        .site = site,
+    };
+    struct coil_fault *faults = one_more(t.options, e->operation_error);
+    int r;
+
+    if (!faults)
+        return -ENOMEM;
+    r = try_undisturbed(&t);
+    for (size_t i = 0; i < count_of(troubles) && r >= 0; i++)
+        r = try_all(&t, &troubles[i], faults);
+    free(faults);
+    return r < 0 ? r : (int)t.runs;
+}

@@ -1,0 +1,240 @@
+/* run.c - one run, and its ledger: what is there before is there after, and nothing else. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "world.h"
+
+__thread struct world *coil__testing_world;
+
+struct coil_testing_options coil_testing_seeded(uint64_t seed)
+{
+    return (struct coil_testing_options){
+        .seed = seed,
+        .short_percent = 30,
+        .late_percent = 30,
+        .lost_percent = 50,
+        .late_ns = COIL_MILLISECOND,
+    };
+}
+
+/* --- Descriptors ----------------------------------------------------------------------------- */
+
+struct fds {
+    int *numbers; /* NULL: no memory, and nothing is known */
+    size_t count;
+};
+
+static void add(struct fds *all, int fd)
+{
+    int *numbers = realloc(all->numbers, (all->count + 1) * sizeof(*numbers));
+
+    if (!numbers)
+        return;
+    all->numbers = numbers;
+    all->numbers[all->count++] = fd;
+}
+
+static struct fds fds_now(void)
+{
+    struct fds all = {0};
+    DIR *dir = opendir("/proc/self/fd");
+    struct dirent *entry;
+
+    while (dir && (entry = readdir(dir)))
+        if (entry->d_name[0] != '.' && atoi(entry->d_name) != dirfd(dir))
+            add(&all, atoi(entry->d_name));
+    if (dir)
+        closedir(dir);
+    return all;
+}
+
+static bool has(const struct fds *all, int fd)
+{
+    for (size_t i = 0; i < all->count; i++)
+        if (all->numbers[i] == fd)
+            return true;
+    return false;
+}
+
+static void say_fd(struct coil_testing_report *report, int fd, const char *what)
+{
+    char path[32];
+    char target[64] = "";
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    if (readlink(path, target, sizeof(target) - 1) < 0)
+        target[0] = '\0';
+    coil__testing_say(report, "descriptor %d %s%s%s", fd, what, *target ? ": " : "", target);
+}
+
+static void compare_fds(struct coil_testing_report *report, const struct fds *before,
+                        const struct fds *after)
+{
+    for (size_t i = 0; i < after->count; i++)
+        if (!has(before, after->numbers[i]))
+            say_fd(report, after->numbers[i], "was left open");
+    for (size_t i = 0; i < before->count; i++)
+        if (!has(after, before->numbers[i]))
+            say_fd(report, before->numbers[i], "was closed, and is not the run's");
+}
+
+/* --- Memory ---------------------------------------------------------------------------------- */
+
+static void *from_user(struct world *w, void *ptr, size_t size)
+{
+    const struct coil_loop_options *o = &w->options.loop;
+
+    if (o->allocate)
+        return o->allocate(o->allocate_ctx, ptr, size);
+    if (size)
+        return realloc(ptr, size);
+    free(ptr);
+    return NULL;
+}
+
+static void *counted(void *ctx, void *ptr, size_t size)
+{
+    struct world *w = ctx;
+    void *fresh;
+
+    if (!size) {
+        w->live -= ptr != NULL;
+        return from_user(w, ptr, 0);
+    }
+    if (++w->report->allocations == w->options.fail_allocation)
+        return NULL;
+    fresh = from_user(w, ptr, size);
+    w->live += fresh && !ptr;
+    return fresh;
+}
+
+/* --- The run --------------------------------------------------------------------------------- */
+
+static void check_empty(struct coil_testing_report *report, size_t count, const char *what)
+{
+    if (count)
+        coil__testing_say(report, "%zu %s left when main had returned", count, what);
+}
+
+static void check_loop(struct coil_testing_report *report)
+{
+    struct coil_stats stats;
+
+    (void)coil_loop_stats(&stats);
+    check_empty(report, stats.tasks - 1, "tasks");
+    check_empty(report, stats.operations, "operations");
+    check_empty(report, stats.timers, "timers");
+    check_empty(report, stats.descriptors, "descriptors neither closed nor forgotten");
+    check_empty(report, stats.blocking, "calls in the pool");
+}
+
+static int cancellable(struct world *w)
+{
+    struct coil_scope scope;
+    int rc;
+
+    coil_scope_begin(&scope, COIL_FOREVER);
+    w->scope = &scope;
+    rc = w->main_fn(w->arg);
+    w->scope = NULL;
+    return coil_scope_end(&scope, rc);
+}
+
+static int run_main(void *arg)
+{
+    struct world *w = arg;
+    int rc;
+
+    coil__testing_world = NULL; /* a loop inside would be another world */
+    w->report->backend = coil_backend_name();
+    rc = w->options.cancel_at ? cancellable(w) : w->main_fn(w->arg);
+    check_loop(w->report);
+    return rc;
+}
+
+static const char *chosen_backend(const struct coil_loop_options *o)
+{
+    const char *from_environment = getenv("COIL_BACKEND");
+
+    if (o->backend)
+        return o->backend;
+    return from_environment && *from_environment ? NULL : coil__testing_ops.name;
+}
+
+static int run(struct world *w, const char *site)
+{
+    struct coil_loop_options loop = w->options.loop;
+    int r;
+
+    loop.backend = chosen_backend(&loop);
+    loop.allocate = counted;
+    loop.allocate_ctx = w;
+    if (!loop.shuffle_seed)
+        loop.shuffle_seed = w->options.seed;
+    coil__testing_world = w;
+    r = coil_run_at(&loop, run_main, w, "main", site);
+    coil__testing_world = NULL;
+    return r;
+}
+
+int coil_testing_run_at(const struct coil_testing_options *options, coil_task_fn *main_fn,
+                        void *arg, struct coil_testing_report *ret, const char *site)
+{
+    static const struct coil_testing_options defaults;
+    struct coil_testing_report own_report;
+    struct world w = {
+        .options = options ? *options : defaults,
+        .report = ret ? ret : &own_report,
+        .main_fn = main_fn,
+        .arg = arg,
+    };
+    struct fds before;
+    struct fds after;
+    int r;
+
+    if (!main_fn)
+        return -EINVAL;
+    memset(w.report, 0, sizeof(*w.report));
+    w.report->seed = w.options.seed;
+    before = fds_now();
+    r = run(&w, site);
+    after = fds_now();
+    compare_fds(w.report, &before, &after);
+    if (w.live)
+        coil__testing_say(w.report, "%ld pieces of memory did not go back", w.live);
+    free(before.numbers);
+    free(after.numbers);
+    if (r == -EDEADLK && w.report->text[0])
+        return r;
+    return w.report->text[0] ? -EUCLEAN : r;
+}
+
+static bool is_lacking(int r, const struct coil_testing_report *report)
+{
+    return !report->backend && (r == -ENOSYS || r == -EPERM || r == -EOPNOTSUPP);
+}
+
+int coil_testing_run_each_at(const struct coil_testing_options *options, coil_task_fn *main_fn,
+                             void *arg, struct coil_testing_report *ret, const char *site)
+{
+    static const char *const backends[] = {"io_uring", "epoll", "sim"};
+    struct coil_testing_options o = {0};
+    struct coil_testing_report own_report;
+    int r = 0;
+
+    if (options)
+        o = *options;
+    if (!ret)
+        ret = &own_report;
+    for (size_t i = 0; i < count_of(backends); i++) {
+        o.loop.backend = backends[i];
+        r = coil_testing_run_at(&o, main_fn, arg, ret, site);
+        if (r < 0 && !is_lacking(r, ret))
+            return r;
+    }
+    return r;
+}
