@@ -83,13 +83,33 @@ static enum coil_abort hurry(void *ctx)
     return COIL_ABORT_DONE;
 }
 
-static const char *const kind_names[] = {
-    [OP_READ] = "read",          [OP_WRITE] = "write",     [OP_READV] = "readv",
-    [OP_WRITEV] = "writev",      [OP_RECV] = "recv",       [OP_SEND] = "send",
-    [OP_RECVMSG] = "recvmsg",    [OP_SENDMSG] = "sendmsg", [OP_ACCEPT] = "accept",
-    [OP_CONNECT] = "connect",    [OP_POLL] = "poll",       [OP_PAUSE] = "room at the peer",
-    [OP_CALL] = "blocking call",
+/* What a task parks for, when it parks here. An array for all, since one is told from another's
+ * words, which may be the same, by its address. */
+static const char waits[][20] = {
+    [OP_READ] = "read",          [OP_WRITE] = "write",
+    [OP_READV] = "readv",        [OP_WRITEV] = "writev",
+    [OP_RECV] = "recv",          [OP_SEND] = "send",
+    [OP_RECVMSG] = "recvmsg",    [OP_SENDMSG] = "sendmsg",
+    [OP_ACCEPT] = "accept",      [OP_CONNECT] = "connect",
+    [OP_POLL] = "poll",          [OP_PAUSE] = "room at the peer",
+    [OP_CALL] = "blocking call", "close",
 };
+
+#define CLOSE_WAIT (count_of(waits) - 1)
+
+bool coil__op_waited_for(const struct coil_task *t, int *ret_fd)
+{
+    size_t at = (size_t)((uintptr_t)t->waits_for - (uintptr_t)waits);
+    const struct op *op = t->abort_ctx;
+
+    if (at >= sizeof(waits))
+        return false;
+    if (at / sizeof(waits[0]) == CLOSE_WAIT)
+        *ret_fd = *(const int *)t->abort_ctx;
+    else
+        *ret_fd = op->fd;
+    return true;
+}
 
 static int submit(struct loop *loop, struct op *op)
 {
@@ -130,7 +150,7 @@ static ssize_t submit_and_wait(struct coil_task *self, struct op *op)
         op->state = OP_DONE;
         return r;
     }
-    (void)park(self, op->shielded ? NULL : hurry, op, kind_names[op->kind]);
+    (void)park(self, op->shielded ? NULL : hurry, op, waits[op->kind]);
     assert(op->state == OP_DONE);
 
     if (op->result != -ECANCELED)
@@ -503,7 +523,7 @@ ssize_t coil__op_run_shielded(struct op *op)
     return submit_and_wait(self_or_die(), op);
 }
 
-void coil__op_drain(struct loop *loop, struct descriptor *d)
+void coil__op_drain(struct loop *loop, int fd, struct descriptor *d)
 {
     for (struct op *op = d->ops; op; op = op->next_on_descriptor) {
         if (op->state != OP_PENDING)
@@ -514,6 +534,6 @@ void coil__op_drain(struct loop *loop, struct descriptor *d)
     }
     if (d->ops) {
         d->closer = here_task();
-        (void)park(d->closer, NULL, NULL, "close");
+        (void)park(d->closer, NULL, &fd, waits[CLOSE_WAIT]);
     }
 }

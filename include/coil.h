@@ -15,5 +15,6 @@
 #include "coil/io.h"
 #include "coil/file.h"
 #include "coil/loop.h"
+#include "coil/debug.h"
 
 #endif

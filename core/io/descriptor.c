@@ -139,7 +139,7 @@ static int end_uses(struct loop *loop, int fd)
     if (d->closing)
         return -EBADF;
     d->closing = true;
-    coil__op_drain(loop, d);
+    coil__op_drain(loop, fd, d);
     if (loop->ops->forget)
         loop->ops->forget(loop->backend, fd, d);
     reset(loop, d, FD_UNKNOWN);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../choose.h"
+#include "../debug/dump.h"
 #include "../thread/runtime.h"
 #include "errors.h"
 #include "park.h"
@@ -99,7 +100,7 @@ static int64_t trim(struct loop *loop)
 
     if (!coil__stacks_trimmable(&loop->stacks))
         return INT64_MAX;
-    now_ns = loop->ops->now(loop->backend);
+    now_ns = loop_now(loop);
     if (now_ns >= loop->trim_at_ns) {
         bool more = loop->trim_at_ns && coil__stacks_trim(&loop->stacks);
 
@@ -124,6 +125,11 @@ static void sleep_until_something(struct loop *loop)
     atomic_store_explicit(&loop->mailbox.sleeping, false, memory_order_relaxed);
 }
 
+void coil__loop_look(struct loop *loop)
+{
+    loop_now(loop);
+}
+
 static void look_around(struct loop *loop)
 {
     fire_timers(loop);
@@ -132,13 +138,15 @@ static void look_around(struct loop *loop)
 
 static void turn(struct loop *loop)
 {
-    loop->turns++;
+    count_turn(loop);
     run_ready(loop);
     look_around(loop);
     if (loop->ready_count) {
         loop->ops->wait(loop->backend, 0);
     } else if (!loop->main_ended) {
         sleep_until_something(loop);
+        if (!loop->timers.count) /* they read the clock */
+            loop_now(loop);
         look_around(loop);
     }
 }
@@ -190,6 +198,7 @@ static int open_loop(struct loop *loop, const struct coil_loop_options *o)
     config.allocate = loop->allocate;
     config.allocate_ctx = loop->allocate_ctx;
     coil__mailbox_init(&loop->mailbox);
+    list_init(&loop->dumpers);
     coil__stacks_init(&loop->stacks, TASK_BLOCK_SIZE);
     r = coil__pool_init(&loop->pool,
                         o->blocking_threads ? o->blocking_threads : BLOCKING_THREADS_DEFAULT);
@@ -198,7 +207,7 @@ static int open_loop(struct loop *loop, const struct coil_loop_options *o)
     r = coil__choose_backend(loop, o->backend, &config);
     if (r < 0)
         goto fail_pool;
-    coil__timers_init(&loop->timers, loop->ops->now(loop->backend));
+    coil__timers_init(&loop->timers, loop_now(loop));
     coil__scope_root(&loop->root, loop, "the loop");
     coil__context_adopt(&loop->context);
     return 0;
@@ -215,6 +224,7 @@ static void close_loop(struct loop *loop)
 
     if (loop->runtime)
         coil__runtime_left(loop->runtime, loop);
+    coil__dumpers_close(loop);
     (void)scope_leave(&loop->root, 0);
     coil__pool_close(loop);
     /* A message may have been the reason to end, while its sender is still about to wake us. */

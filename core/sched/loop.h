@@ -29,6 +29,7 @@ struct loop {
     bool main_ended;
     int main_result;
     int64_t trim_at_ns;
+    int64_t now_ns; /* when somebody last read the clock */
 
     const struct coil__backend_ops *ops;
     struct backend *backend;
@@ -41,6 +42,7 @@ struct loop {
     struct descriptors descriptors;
     struct mailbox mailbox;
     struct pool pool;
+    struct list dumpers; /* that others may ask */
 
     uint64_t shuffle_state; /* 0: first come, first served */
     void *(*allocate)(void *ctx, void *ptr, size_t size);
@@ -76,6 +78,24 @@ static inline int descriptor_get(struct loop *loop, int fd, struct descriptor **
     return unlikely(d->closing) ? -EBADF : 0;
 }
 
+/* Reads the clock. */
+static inline int64_t loop_now(struct loop *loop)
+{
+    loop->now_ns = loop->ops->now(loop->backend);
+    return loop->now_ns;
+}
+
+/* So many turns at the most does now_ns stand still. */
+#define TURNS_PER_LOOK 256
+
+void coil__loop_look(struct loop *loop);
+
+static inline void count_turn(struct loop *loop)
+{
+    if (unlikely(++loop->turns % TURNS_PER_LOOK == 0))
+        coil__loop_look(loop);
+}
+
 /* Fires what is due. */
 static inline void fire_timers(struct loop *loop)
 {
@@ -83,7 +103,7 @@ static inline void fire_timers(struct loop *loop)
 
     if (!loop->timers.count)
         return;
-    now_ns = loop->ops->now(loop->backend);
+    now_ns = loop_now(loop);
     if (now_ns >= timers_soonest(&loop->timers))
         coil__timers_fire(&loop->timers, now_ns);
 }

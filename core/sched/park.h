@@ -16,7 +16,7 @@ static inline bool begin_turn_at_once(struct loop *loop)
     if (!loop->ready_count || loop->operations || loop->timers.count ||
         !mailbox_empty(&loop->mailbox) || loop->shuffle_state)
         return false;
-    loop->turns++;
+    count_turn(loop);
     loop->steps_left = loop->ready_count;
     return true;
 }
@@ -103,6 +103,7 @@ bool coil__abort_now(struct coil_task *self);
 static inline int park(struct coil_task *self, coil_abort_fn *abort_fn, void *ctx, const char *what)
 {
     self->state = TASK_PARKED;
+    self->since_ns = self->loop->now_ns;
     self->abort = abort_fn;
     self->abort_ctx = ctx;
     self->waits_for = what;

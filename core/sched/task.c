@@ -88,9 +88,29 @@ void coil__die_outside(const char *what, const char *site)
     if (t)
         coil__die("%s%s%s in an abort function, that of task %s, spawned at %s: it must not wait",
                   what, at, site ? site : "", t->name, t->site);
+    if (coil__here.callback)
+        coil__die("%s%s%s in %s: it must not wait", what, at, site ? site : "",
+                  coil__here.callback);
     coil__die("%s%s%s %s", what, at, site ? site : "",
               coil__here.forked ? "in the child of a fork: the loop is the parent's"
                                 : "outside of any task");
+}
+
+struct here coil__callback_begin(const char *whose)
+{
+    const struct here before = coil__here;
+
+    coil__here.canceller = here_name();
+    coil__here.task = NULL;
+    coil__here.aborting = NULL;
+    coil__here.callback = whose;
+    return before;
+}
+
+void coil__callback_end(const struct here *before)
+{
+    if (!coil__here.forked)
+        coil__here = *before;
 }
 
 /* Nobody is the calling task meanwhile: all that could wait dies, whoever it was that cancelled. */
