@@ -16,5 +16,6 @@
 #include "coil/file.h"
 #include "coil/loop.h"
 #include "coil/debug.h"
+#include "coil/instrument.h"
 
 #endif

@@ -72,12 +72,35 @@ static void shuffle(struct loop *loop)
         loop->ready_tail = &loop->ready_head;
 }
 
+/* As run_ready, but each step comes back here, to be told. Also when the last who wanted to hear
+ * of steps is removed by one of them. */
+static void run_ready_and_report(struct loop *loop)
+{
+    loop->instruments.stepping = true;
+    for (size_t left = loop->ready_count; left; left--) {
+        struct coil_task *t;
+
+        loop->steps_left = 1;
+        t = pop_ready(loop);
+        coil__instruments_begin_step(loop, t);
+        switch_to(loop, &loop->context, &t->context);
+        coil__instruments_end_step(loop, t); /* it may have ended, but is not buried */
+        bury(loop);
+    }
+    loop->instruments.stepping = false;
+    coil__instruments_update(loop);
+}
+
 /* Runs each task that is ready now, once. Tasks hand over to each other; we are back when the last
  * one of the turn has given way. */
 static void run_ready(struct loop *loop)
 {
     if (unlikely(loop->shuffle_state))
         shuffle(loop);
+    if (unlikely(loop->hooks & HOOKS_BY_STEP)) {
+        run_ready_and_report(loop);
+        return;
+    }
     loop->steps_left = loop->ready_count;
     if (loop->steps_left)
         switch_to(loop, &loop->context, &pop_ready(loop)->context);
@@ -136,11 +159,21 @@ static void look_around(struct loop *loop)
     deliver_mail(loop);
 }
 
+static void report_wait(struct loop *loop)
+{
+    int64_t deadline_ns = loop->ready_count ? 0 : timers_soonest(&loop->timers);
+
+    if (loop->hooks & HOOK_BIT(HOOK_BEFORE_WAIT) && !loop->main_ended)
+        coil__instruments_report(loop, HOOK_BEFORE_WAIT, NULL, deadline_ns);
+}
+
 static void turn(struct loop *loop)
 {
     count_turn(loop);
     run_ready(loop);
     look_around(loop);
+    if (unlikely(loop->hooks))
+        report_wait(loop); /* which may make somebody ready */
     if (loop->ready_count) {
         loop->ops->wait(loop->backend, 0);
     } else if (!loop->main_ended) {
@@ -148,7 +181,10 @@ static void turn(struct loop *loop)
         if (!loop->timers.count) /* they read the clock */
             loop_now(loop);
         look_around(loop);
+    } else {
+        return;
     }
+    report(loop, HOOK_AFTER_WAIT, NULL);
 }
 
 void coil__loop_post(struct loop *loop, struct mail *m)
@@ -248,12 +284,14 @@ void coil__main_ended(struct coil_task *t, int rc)
 static int run(struct loop *loop, coil_task_fn *main_fn, void *arg, const char *name,
                const char *site)
 {
+    report(loop, HOOK_BEFORE_RUN, NULL);
     if (!coil__task_new(loop, &loop->root, main_fn, arg, loop->stack_class, name, site))
         return -ENOMEM;
     if (loop->runtime)
         coil__runtime_entered(loop->runtime, loop);
     while (!loop->main_ended)
         turn(loop);
+    report(loop, HOOK_AFTER_RUN, NULL);
     return loop->main_result;
 }
 
@@ -305,6 +343,8 @@ int coil__loop_run(const struct coil_loop_options *options, struct runtime *runt
     if (r < 0)
         goto fail_open;
     coil__here = (struct here){.loop = loop};
+    if (options->instrument)
+        coil__instruments_push(loop, options->instrument);
     r = run(loop, main_fn, arg, name, site);
     close_loop(loop);
     coil__here = before;

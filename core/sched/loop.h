@@ -6,6 +6,7 @@
 
 #include "../../include/coil/loop.h"
 #include "../backend.h"
+#include "../debug/instrument.h"
 #include "../io/descriptor.h"
 #include "../thread/mailbox.h"
 #include "../thread/pool.h"
@@ -21,11 +22,13 @@ struct loop {
     struct coil_task *ready_head;
     struct coil_task **ready_tail;
     size_t ready_count;
-    size_t steps_left;             /* of this turn: tasks that were ready at its start */
     const struct context *starter; /* see context_leave */
     size_t living;
+    size_t steps_left; /* of this turn: tasks that were ready at its start. Not beside ready_count,
+                        * or gcc loads both at once, and waits for the store to the other */
     struct coil_task
-        *corpse; /* the last task that ended: its stack is returned when it is off it */
+        *corpse;    /* the last task that ended: its stack is returned when it is off it */
+    uint16_t hooks; /* which of the instruments' are set: bits of enum hook */
     bool main_ended;
     int main_result;
     int64_t trim_at_ns;
@@ -42,7 +45,8 @@ struct loop {
     struct descriptors descriptors;
     struct mailbox mailbox;
     struct pool pool;
-    struct list dumpers; /* that others may ask */
+    struct list dumpers;   /* that others may ask */
+    struct instruments instruments;
 
     uint64_t shuffle_state; /* 0: first come, first served */
     void *(*allocate)(void *ctx, void *ptr, size_t size);
@@ -94,6 +98,13 @@ static inline void count_turn(struct loop *loop)
 {
     if (unlikely(++loop->turns % TURNS_PER_LOOK == 0))
         coil__loop_look(loop);
+}
+
+/* Calls the instruments' hooks of that kind, if there are any. */
+static inline void report(struct loop *loop, enum hook hook, struct coil_task *t)
+{
+    if (unlikely(loop->hooks & HOOK_BIT(hook)))
+        coil__instruments_report(loop, hook, t, 0);
 }
 
 /* Fires what is due. */

@@ -45,6 +45,7 @@ void coil__task_main(struct coil_task *self)
     else
         coil__main_ended(self, rc);
     self->state = TASK_ENDED;
+    report(self->loop, HOOK_EXITED, self);
     coil__switch_for_good(self);
 }
 
@@ -77,6 +78,8 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
     scope_join(&t->own, parent, t, site);
     loop->living++;
     push_ready(loop, t);
+    if (unlikely(loop->hooks))
+        coil__instruments_report_spawn(loop, t);
     return t;
 }
 

@@ -4,6 +4,7 @@
 
 #include "common.h"
 #include "group.h"
+#include "instrument.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -41,6 +42,8 @@ struct coil_loop_options {
      * come from here. */
     void *(*allocate)(void *ctx, void *ptr, size_t size);
     void *allocate_ctx;
+
+    const struct coil_instrument *instrument; /* told from the start; see instrument.h. Kept */
 };
 
 /* Runs main_fn(arg) as the first task, "main", of a new loop in the calling thread, until it has
