@@ -17,5 +17,6 @@
 #include "coil/loop.h"
 #include "coil/debug.h"
 #include "coil/instrument.h"
+#include "coil/local.h"
 
 #endif

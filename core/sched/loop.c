@@ -261,6 +261,8 @@ static void close_loop(struct loop *loop)
     if (loop->runtime)
         coil__runtime_left(loop->runtime, loop);
     coil__dumpers_close(loop);
+    while (loop->locals) /* a destructor may set one anew */
+        coil__locals_drop(loop, &loop->locals);
     (void)scope_leave(&loop->root, 0);
     coil__pool_close(loop);
     /* A message may have been the reason to end, while its sender is still about to wake us. */

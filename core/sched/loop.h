@@ -46,6 +46,7 @@ struct loop {
     struct mailbox mailbox;
     struct pool pool;
     struct list dumpers;   /* that others may ask */
+    struct locals *locals; /* the loop's own slots */
     struct instruments instruments;
 
     uint64_t shuffle_state; /* 0: first come, first served */

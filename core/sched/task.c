@@ -37,6 +37,8 @@ void coil__task_main(struct coil_task *self)
     result = self->fn(self->arg);
     check_not_forked(self);
     check_scopes_ended(self);
+    if (unlikely(self->locals))
+        coil__locals_drop(self->loop, &self->locals);
 
     was_cancelled = self->own.seen & ASK_STOP || self->told_to_stop;
     rc = scope_leave(&self->own, result);
@@ -74,6 +76,7 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
     t->name = name;
     t->site = site;
     t->errors = NULL;
+    t->locals = here_task() ? locals_share(here_task()->locals) : NULL;
     scope_clear(&t->own, loop, STAGE_BEGUN);
     scope_join(&t->own, parent, t, site);
     loop->living++;

@@ -8,6 +8,7 @@
 #include "../../include/coil/lowlevel.h"
 #include "../list.h"
 #include "context.h"
+#include "local.h"
 #include "scope.h"
 
 struct group;
@@ -24,7 +25,7 @@ enum task_state {
 /* Inline successes a task may have in one step before it gives way. */
 #define TASK_BUDGET 32
 
-/* What every task needs comes first: two lines of the cache, and two of its scope. */
+/* What every task needs comes first: two lines of the cache, and two that end in its scope. */
 struct coil_task {
     struct context context;
     union {
@@ -52,6 +53,7 @@ struct coil_task {
     const char *name;
     const char *site;      /* of the spawn */
     struct errors *errors; /* of the last group it ended that failed */
+    struct locals *locals; /* its slots; NULL: none */
 
     struct scope own; /* around everything it does; coil_task_cancel cancels it */
 
