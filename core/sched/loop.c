@@ -8,6 +8,7 @@
 
 #include "../choose.h"
 #include "../debug/dump.h"
+#include "../debug/layout.h"
 #include "../thread/runtime.h"
 #include "errors.h"
 #include "park.h"
@@ -338,6 +339,7 @@ int coil__loop_run(const struct coil_loop_options *options, struct runtime *runt
     if (!loop)
         return -ENOMEM;
     memset(loop, 0, sizeof(*loop));
+    loop->layout = coil__layout;
     loop->runtime = runtime;
     loop->index = index;
 

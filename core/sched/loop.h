@@ -45,8 +45,9 @@ struct loop {
     struct descriptors descriptors;
     struct mailbox mailbox;
     struct pool pool;
-    struct list dumpers;   /* that others may ask */
-    struct locals *locals; /* the loop's own slots */
+    const uint32_t *layout; /* for a debugger */
+    struct list dumpers;    /* that others may ask */
+    struct locals *locals;  /* the loop's own slots */
     struct instruments instruments;
 
     uint64_t shuffle_state; /* 0: first come, first served */

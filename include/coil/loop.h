@@ -72,7 +72,8 @@ COIL_API const char *coil_backend_reason(void);
  * did. */
 COIL_API const char *coil_run_error(void);
 
-/* Counters of this thread's loop. */
+/* Counters of this thread's loop. Not for other threads: they ask for a JSON dump, which has them
+ * (coil_dumper, debug.h). */
 struct coil_stats {
     size_t tasks;             /* not ended */
     size_t ready;             /* of these, ready to run */
