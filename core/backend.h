@@ -161,7 +161,8 @@ extern const struct coil__backend_ops coil__epoll_ops;
 extern const struct coil__backend_ops coil__testing_ops;
 
 /* What a task that waits for an op of this kind is said to wait for. */
-extern const char *const coil__op_names[];
+#define OP_NAME_SIZE 20
+extern const char coil__op_names[][OP_NAME_SIZE];
 
 /* The core's two upcalls. */
 

@@ -90,13 +90,33 @@ static enum coil_abort hurry(void *op)
     return coil__op_stop(op) ? COIL_ABORT_DONE : COIL_ABORT_LATER;
 }
 
-const char *const coil__op_names[] = {
-    [OP_READ] = "read",          [OP_WRITE] = "write",     [OP_READV] = "readv",
-    [OP_WRITEV] = "writev",      [OP_RECV] = "recv",       [OP_SEND] = "send",
-    [OP_RECVMSG] = "recvmsg",    [OP_SENDMSG] = "sendmsg", [OP_ACCEPT] = "accept",
-    [OP_CONNECT] = "connect",    [OP_POLL] = "poll",       [OP_PAUSE] = "room at the peer",
-    [OP_CALL] = "blocking call",
+/* What a task parks for, when it parks here. An array for all, since one is told from another's
+ * words, which may be the same, by its address. */
+const char coil__op_names[][OP_NAME_SIZE] = {
+    [OP_READ] = "read",          [OP_WRITE] = "write",
+    [OP_READV] = "readv",        [OP_WRITEV] = "writev",
+    [OP_RECV] = "recv",          [OP_SEND] = "send",
+    [OP_RECVMSG] = "recvmsg",    [OP_SENDMSG] = "sendmsg",
+    [OP_ACCEPT] = "accept",      [OP_CONNECT] = "connect",
+    [OP_POLL] = "poll",          [OP_PAUSE] = "room at the peer",
+    [OP_CALL] = "blocking call", "close",
 };
+
+#define CLOSE_WAIT (count_of(coil__op_names) - 1)
+
+bool coil__op_waited_for(const struct coil_task *t, int *ret_fd)
+{
+    size_t at = (size_t)((uintptr_t)t->waits_for - (uintptr_t)coil__op_names);
+    const struct op *op = t->abort_ctx;
+
+    if (at >= sizeof(coil__op_names))
+        return false;
+    if (at / OP_NAME_SIZE == CLOSE_WAIT)
+        *ret_fd = *(const int *)t->abort_ctx;
+    else
+        *ret_fd = op->fd;
+    return true;
+}
 
 static int submit(struct loop *loop, struct op *op)
 {
@@ -612,7 +632,7 @@ ssize_t coil__op_run_shielded(struct op *op)
     return submit_and_wait(self_or_die(), op);
 }
 
-void coil__op_drain(struct loop *loop, struct descriptor *d)
+void coil__op_drain(struct loop *loop, int fd, struct descriptor *d)
 {
     for (struct op *op = d->ops; op; op = op->next_on_descriptor) {
         if (op->state != OP_PENDING)
@@ -623,6 +643,6 @@ void coil__op_drain(struct loop *loop, struct descriptor *d)
     }
     if (d->ops) {
         d->closer = here_task();
-        (void)park(d->closer, NULL, NULL, "close");
+        (void)park(d->closer, NULL, &fd, coil__op_names[CLOSE_WAIT]);
     }
 }

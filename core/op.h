@@ -6,6 +6,7 @@
 
 #define OP_LEN_MOST 0x7ffff000 /* what read(2) and write(2) do at the most */
 
+struct coil_task;
 struct loop;
 
 /* Runs op and returns its result once whoever does it is done with it. op has its kind and
@@ -40,7 +41,11 @@ int coil__op_begin(struct op *op);
 bool coil__op_stop(struct op *op);
 int coil__op_end(struct op *op);
 
-/* Asks every operation on d to hurry, and waits, shielded, until there is none. */
-void coil__op_drain(struct loop *loop, struct descriptor *d);
+/* Asks every operation on d, the entry of fd, to hurry, and waits, shielded, until there is
+ * none. */
+void coil__op_drain(struct loop *loop, int fd, struct descriptor *d);
+
+/* Is t, which is parked, parked for one of these? On which descriptor (< 0: none)? */
+bool coil__op_waited_for(const struct coil_task *t, int *ret_fd);
 
 #endif

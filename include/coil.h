@@ -19,5 +19,8 @@
 #include "coil/channel.h"
 #include "coil/select.h"
 #include "coil/loop.h"
+#include "coil/debug.h"
+#include "coil/instrument.h"
+#include "coil/local.h"
 
 #endif

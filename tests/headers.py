@@ -80,6 +80,16 @@ static int gather(void *arg)
     return coil_completions_end(&c, rc);
 }
 struct pair { int one, two; };
+static struct coil_local key = COIL_LOCAL_INIT;
+static struct coil_dumper dumper;
+static int piece(void *ctx, const char *text, size_t len) { return ctx && text && len ? 0 : -1; }
+int look(void);
+int look(void)
+{
+    static const struct coil_instrument watch = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    return coil_local_set(&key, &key) + coil_instrument_add(&watch) + coil_dump(COIL_DUMP_JSON, piece, &key) +
+           coil_dumper_begin(&dumper, COIL_DUMP_TEXT, piece, &key);
+}
 static int with_commas(struct coil_group *g)
 {
 #ifdef __cplusplus

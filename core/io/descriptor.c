@@ -159,7 +159,7 @@ static int end_uses(struct loop *loop, int fd, struct descriptor **ret)
     if (d->closing && coil__descriptor_meet_next(loop, fd, ret) < 0)
         return -EBADF;
     d->closing = true;
-    coil__op_drain(loop, d);
+    coil__op_drain(loop, fd, d);
     if (loop->ops->forget)
         loop->ops->forget(loop->backend, fd, d);
     return 0;

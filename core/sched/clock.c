@@ -14,9 +14,9 @@ int64_t coil__clock_now(void)
 
 int64_t coil_now(void)
 {
-    const struct loop *loop = coil__here.loop;
+    struct loop *loop = coil__here.loop;
 
-    return loop ? loop->ops->now(loop->backend) : coil__clock_now();
+    return loop ? loop_now(loop) : coil__clock_now();
 }
 
 static int64_t time_add(int64_t now_ns, int64_t duration_ns)

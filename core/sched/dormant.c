@@ -114,6 +114,8 @@ static void wake(struct dormant *d)
         end(d, -ENOMEM);
         return;
     }
+    if (t->locals) /* of whoever happens to run; its spawner's are forgotten */
+        coil__locals_drop(loop, &t->locals);
     loop->living--; /* it was counted */
     t->group = g;
     t->role = d->role;

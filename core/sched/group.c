@@ -358,16 +358,30 @@ void coil_task_cancel_at(struct coil_handle *public, const char *reason, const c
         coil__dormant_cancel(h->dormant);
 }
 
+/* Waits for the end of a task. */
+struct joiner {
+    struct coil_task *self;
+    const struct handle *handle;
+};
+
+static const char end_of_task[] = "the end of a task";
+
 static enum coil_abort stop_waiting(void *ctx)
 {
-    list_remove(&((struct coil_task *)ctx)->waiting);
+    list_remove(&((struct joiner *)ctx)->self->waiting);
     return COIL_ABORT_DONE;
+}
+
+const struct handle *coil__handle_waited_for(const struct coil_task *t)
+{
+    return t->waits_for == end_of_task ? ((const struct joiner *)t->abort_ctx)->handle : NULL;
 }
 
 int coil_task_wait(struct coil_handle *public)
 {
     struct handle *h = handle_of(public);
     struct coil_task *self = need_task("coil_task_wait", NULL);
+    struct joiner j = {self, h};
 
     if (h->task == self)
         return -EDEADLK;
@@ -376,7 +390,7 @@ int coil_task_wait(struct coil_handle *public)
     if (task_cancelled(self))
         return task_refuse(self);
     list_push_back(&h->waiters, &self->waiting);
-    return park(self, stop_waiting, self, h->name);
+    return park(self, stop_waiting, &j, end_of_task);
 }
 
 int coil_task_result(const struct coil_handle *h)

@@ -67,6 +67,9 @@ int coil__group_check(const struct group *g, coil_task_fn *fn,
 void coil__group_lost(struct group *g, struct handle *h, const struct error_record *e,
                       bool gave_in);
 
+/* Whose end t, which is parked, waits for; NULL: something else. */
+const struct handle *coil__handle_waited_for(const struct coil_task *t);
+
 /* A task of a group has returned result; that is rc, its own scope's cancellations caught. */
 void coil__group_task_ended(struct coil_task *t, int result, int rc, bool was_cancelled);
 

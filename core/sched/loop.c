@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "../choose.h"
+#include "../debug/dump.h"
+#include "../debug/layout.h"
 #include "../thread/runtime.h"
 #include "errors.h"
 #include "park.h"
@@ -70,17 +72,43 @@ static void shuffle(struct loop *loop)
         loop->ready_tail = &loop->ready_head;
 }
 
+/* As run_ready, but each step comes back here, to be told. Also when the last who wanted to hear
+ * of steps is removed by one of them. */
+static void run_ready_and_report(struct loop *loop, size_t steps)
+{
+    loop->instruments.stepping = true;
+    for (; steps; steps--) {
+        struct coil_task *t;
+
+        loop->steps_left = 1;
+        t = pop_ready(loop);
+        coil__instruments_begin_step(loop, t);
+        switch_to(loop, &loop->context, &t->context);
+        coil__instruments_end_step(loop, t); /* it may have ended, but is not buried */
+        coil__bury(loop);
+    }
+    loop->instruments.stepping = false;
+    coil__instruments_update(loop);
+}
+
 /* Runs each task that is ready now, once. Tasks hand over to each other; we are back when the last
  * one of the turn has given way. */
 static void run_ready(struct loop *loop)
 {
+    size_t steps;
+
     if (!loop->round_left) {
         if (unlikely(loop->shuffle_state))
             shuffle(loop);
         loop->round_left = loop->ready_count;
     }
-    loop->steps_left = loop->stepwise && loop->round_left ? 1 : loop->round_left;
-    loop->round_left -= loop->steps_left;
+    steps = loop->stepwise && loop->round_left ? 1 : loop->round_left;
+    loop->round_left -= steps;
+    if (unlikely(loop->hooks & HOOKS_BY_STEP)) {
+        run_ready_and_report(loop, steps);
+        return;
+    }
+    loop->steps_left = steps;
     if (loop->steps_left)
         switch_to(loop, &loop->context, &pop_ready(loop)->context);
     coil__bury(loop);
@@ -102,7 +130,7 @@ static int64_t trim(struct loop *loop)
 
     if (!coil__stacks_trimmable(&loop->stacks))
         return INT64_MAX;
-    now_ns = loop->ops->now(loop->backend);
+    now_ns = loop_now(loop);
     if (now_ns >= loop->trim_at_ns) {
         bool more = loop->trim_at_ns && coil__stacks_trim(&loop->stacks);
 
@@ -127,23 +155,43 @@ static void sleep_until_something(struct loop *loop)
     atomic_store_explicit(&loop->mailbox.sleeping, false, memory_order_relaxed);
 }
 
+void coil__loop_look(struct loop *loop)
+{
+    loop_now(loop);
+}
+
 static void look_around(struct loop *loop)
 {
     fire_timers(loop);
     deliver_mail(loop);
 }
 
+static void report_wait(struct loop *loop)
+{
+    int64_t deadline_ns = loop->ready_count ? 0 : timers_soonest(&loop->timers);
+
+    if (loop->hooks & HOOK_BIT(HOOK_BEFORE_WAIT) && !loop->main_ended)
+        coil__instruments_report(loop, HOOK_BEFORE_WAIT, NULL, deadline_ns);
+}
+
 static void turn(struct loop *loop)
 {
-    loop->turns++;
+    count_turn(loop);
     run_ready(loop);
     look_around(loop);
+    if (unlikely(loop->hooks))
+        report_wait(loop); /* which may make somebody ready */
     if (loop->ready_count) {
         loop->ops->wait(loop->backend, 0);
     } else if (!loop->main_ended) {
         sleep_until_something(loop);
+        if (!loop->timers.count) /* they read the clock */
+            loop_now(loop);
         look_around(loop);
+    } else {
+        return;
     }
+    report(loop, HOOK_AFTER_WAIT, NULL);
 }
 
 void coil__loop_post(struct loop *loop, struct mail *m)
@@ -202,6 +250,7 @@ static int open_loop(struct loop *loop, const struct coil_loop_options *o)
     config.allocate = loop->allocate;
     config.allocate_ctx = loop->allocate_ctx;
     coil__mailbox_init(&loop->mailbox);
+    list_init(&loop->dumpers);
     coil__stacks_init(&loop->stacks, TASK_BLOCK_SIZE);
     list_init(&loop->dormant.free);
     r = coil__pool_init(&loop->pool,
@@ -211,7 +260,7 @@ static int open_loop(struct loop *loop, const struct coil_loop_options *o)
     r = coil__choose_backend(loop, o->backend, &config);
     if (r < 0)
         goto fail_pool;
-    coil__timers_init(&loop->timers, loop->ops->now(loop->backend));
+    coil__timers_init(&loop->timers, loop_now(loop));
     coil__scope_root(&loop->root, loop, "the loop");
     coil__context_adopt(&loop->context);
     return 0;
@@ -228,6 +277,9 @@ static void close_loop(struct loop *loop)
 
     if (loop->runtime)
         coil__runtime_left(loop->runtime, loop);
+    coil__dumpers_close(loop);
+    while (loop->locals) /* a destructor may set one anew */
+        coil__locals_drop(loop, &loop->locals);
     (void)scope_leave(&loop->root, 0);
     coil__pool_close(loop);
     /* A message may have been the reason to end, while its sender is still about to wake us. */
@@ -252,12 +304,14 @@ void coil__main_ended(struct coil_task *t, int rc)
 static int run(struct loop *loop, coil_task_fn *main_fn, void *arg, const char *name,
                const char *site)
 {
+    report(loop, HOOK_BEFORE_RUN, NULL);
     if (!coil__task_new(loop, &loop->root, main_fn, arg, loop->stack_class, name, site))
         return -ENOMEM;
     if (loop->runtime)
         coil__runtime_entered(loop->runtime, loop);
     while (!loop->main_ended)
         turn(loop);
+    report(loop, HOOK_AFTER_RUN, NULL);
     return loop->failure ? loop->failure : loop->main_result;
 }
 
@@ -302,6 +356,7 @@ int coil__loop_run(const struct coil_loop_options *options, struct runtime *runt
     if (!loop)
         return -ENOMEM;
     memset(loop, 0, sizeof(*loop));
+    loop->layout = coil__layout;
     loop->runtime = runtime;
     loop->index = index;
 
@@ -309,6 +364,8 @@ int coil__loop_run(const struct coil_loop_options *options, struct runtime *runt
     if (r < 0)
         goto fail_open;
     coil__here = (struct here){.loop = loop};
+    if (options->instrument)
+        coil__instruments_push(loop, options->instrument);
     r = run(loop, main_fn, arg, name, site);
     close_loop(loop);
     coil__here = before;

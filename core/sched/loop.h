@@ -6,6 +6,7 @@
 
 #include "../../include/coil/loop.h"
 #include "../backend.h"
+#include "../debug/instrument.h"
 #include "../io/descriptor.h"
 #include "../thread/mailbox.h"
 #include "../thread/pool.h"
@@ -22,17 +23,20 @@ struct loop {
     struct coil_task *ready_head;
     struct coil_task **ready_tail;
     size_t ready_count;
-    size_t steps_left;             /* of this turn: tasks that were ready at its start */
-    size_t round_left;             /* more of these, left for the next turns */
+    size_t round_left;             /* tasks that were ready at a turn's start, left for the next */
     bool stepwise;                 /* a turn for each task, so that the backend sees every step */
     bool looks_each_turn;          /* also when nothing can have come */
+    uint16_t hooks;                /* which of the instruments' are set: bits of enum hook */
     const struct context *starter; /* the last to switch, if it began a task so; context_leave */
     size_t living;
+    size_t steps_left; /* of this turn: tasks that were ready at its start. Not beside ready_count,
+                        * or gcc loads both at once, and waits for the store to the other */
     struct coil_task *corpse; /* the last task that ended, until coil__bury */
     bool main_ended;
     int main_result;
     int failure; /* of the backend: what the run answers, whatever main does. 0: none */
     int64_t trim_at_ns;
+    int64_t now_ns; /* when somebody last read the clock */
 
     const struct coil__backend_ops *ops;
     struct backend *backend;
@@ -47,6 +51,10 @@ struct loop {
     struct descriptors descriptors;
     struct mailbox mailbox;
     struct pool pool;
+    const uint32_t *layout; /* for a debugger */
+    struct list dumpers;    /* that others may ask */
+    struct locals *locals;  /* the loop's own slots */
+    struct instruments instruments;
 
     uint64_t shuffle_state; /* 0: first come, first served */
     void *(*allocate)(void *ctx, void *ptr, size_t size);
@@ -88,6 +96,31 @@ static inline int descriptor_get(struct loop *loop, int fd, struct descriptor **
     return 0;
 }
 
+/* Reads the clock. */
+static inline int64_t loop_now(struct loop *loop)
+{
+    loop->now_ns = loop->ops->now(loop->backend);
+    return loop->now_ns;
+}
+
+/* So many turns at the most does now_ns stand still. */
+#define TURNS_PER_LOOK 256
+
+void coil__loop_look(struct loop *loop);
+
+static inline void count_turn(struct loop *loop)
+{
+    if (unlikely(++loop->turns % TURNS_PER_LOOK == 0))
+        coil__loop_look(loop);
+}
+
+/* Calls the instruments' hooks of that kind, if there are any. */
+static inline void report(struct loop *loop, enum hook hook, struct coil_task *t)
+{
+    if (unlikely(loop->hooks & HOOK_BIT(hook)))
+        coil__instruments_report(loop, hook, t, 0);
+}
+
 /* Fires what is due. */
 static inline void fire_timers(struct loop *loop)
 {
@@ -96,7 +129,7 @@ static inline void fire_timers(struct loop *loop)
     loop->deadline_unseen = false;
     if (!loop->timers.count)
         return;
-    now_ns = loop->ops->now(loop->backend);
+    now_ns = loop_now(loop);
     if (now_ns >= timers_soonest(&loop->timers))
         coil__timers_fire(&loop->timers, now_ns);
 }

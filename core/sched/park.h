@@ -14,13 +14,14 @@
 static inline bool begin_turn_at_once(struct loop *loop)
 {
     if (!loop->ready_count || loop->operations || loop->timers.count ||
-        !mailbox_empty(&loop->mailbox) || loop->looks_each_turn)
+        !mailbox_empty(&loop->mailbox) || loop->looks_each_turn || loop->hooks & HOOKS_BY_STEP)
         return false;
-    loop->turns++;
+    count_turn(loop);
     loop->steps_left = loop->ready_count;
     return true;
 }
 
+/* Whoever calls this reports HOOK_SCHEDULED; for a yield the loop does. */
 static inline void push_ready(struct loop *loop, struct coil_task *t)
 {
     t->state = TASK_READY;
@@ -103,6 +104,7 @@ bool coil__abort_now(struct coil_task *self);
 static inline int park(struct coil_task *self, coil_abort_fn *abort_fn, void *ctx, const char *what)
 {
     self->state = TASK_PARKED;
+    self->since_ns = self->loop->now_ns;
     self->abort = abort_fn;
     self->abort_ctx = ctx;
     self->waits_for = what;
@@ -121,6 +123,7 @@ static inline void unpark(struct coil_task *t, int result)
     t->abort = NULL;
     t->wake_result = result;
     push_ready(t->loop, t);
+    report(t->loop, HOOK_SCHEDULED, t);
 }
 
 #endif

@@ -35,6 +35,11 @@ static struct scope *walk_into(struct scope *s, const struct scope *top)
                                     : container_of(s->children.next, struct scope, siblings);
 }
 
+const struct scope *coil__scope_walk(const struct scope *s, const struct scope *top)
+{
+    return walk_into((struct scope *)(uintptr_t)s, top);
+}
+
 /* Has s, where before was seen, a task right inside that it stops? */
 static bool newly_stopped(const struct scope *s, uint8_t before)
 {
@@ -437,7 +442,7 @@ int coil_scope_caught(const struct coil_scope *s)
     return scope_of(s)->caught;
 }
 
-static void describe(const struct scope *s, struct coil_cancellation *ret)
+void coil__scope_describe(const struct scope *s, struct coil_cancellation *ret)
 {
     *ret = (struct coil_cancellation){.cause = (enum coil_cause)s->cause};
     if (s->asked & ASK_STOP) {
@@ -454,20 +459,29 @@ static void describe(const struct scope *s, struct coil_cancellation *ret)
 
 void coil_scope_cancellation(const struct coil_scope *s, struct coil_cancellation *ret)
 {
-    describe(scope_of(s), ret);
+    coil__scope_describe(scope_of(s), ret);
+}
+
+const struct scope *coil__scope_responsible(const struct scope *s)
+{
+    const struct scope *responsible = NULL;
+
+    if (!(s->seen & ASK_STOP))
+        return NULL;
+    for (; s; s = s->shielded ? NULL : s->parent)
+        if (s->asked & ASK_STOP)
+            responsible = s;
+    return responsible;
 }
 
 int coil_why_cancelled(struct coil_cancellation *ret)
 {
-    const struct scope *s = need_task("coil_why_cancelled", NULL)->scope;
-    const struct scope *responsible = NULL;
+    const struct coil_task *self = need_task("coil_why_cancelled", NULL);
+    const struct scope *responsible = coil__scope_responsible(self->scope);
 
-    if (!(s->seen & ASK_STOP))
+    if (!responsible)
         return 0;
-    for (; s; s = s->shielded ? NULL : s->parent)
-        if (s->asked & ASK_STOP)
-            responsible = s;
-    describe(responsible, ret);
+    coil__scope_describe(responsible, ret);
     return 1;
 }
 
@@ -498,9 +512,8 @@ int coil_cancel_requested(void)
     return need_task("coil_cancel_requested", NULL)->scope->seen != 0;
 }
 
-int64_t coil_effective_deadline(void)
+int64_t coil__scope_effective_deadline(const struct scope *s)
 {
-    const struct scope *s = need_task("coil_effective_deadline", NULL)->scope;
     int64_t soonest = COIL_FOREVER;
 
     if (s->seen & ASK_STOP)
@@ -509,4 +522,9 @@ int64_t coil_effective_deadline(void)
         if (due_ns(s) < soonest)
             soonest = due_ns(s);
     return soonest;
+}
+
+int64_t coil_effective_deadline(void)
+{
+    return coil__scope_effective_deadline(need_task("coil_effective_deadline", NULL)->scope);
 }

@@ -124,6 +124,19 @@ static inline int scope_leave(struct scope *s, int rc)
 /* Moves s, which is active, with all that is in it, under another parent of the same loop. */
 void coil__scope_move(struct scope *s, struct scope *parent);
 
+/* The outermost scope that s can see, s included, and that was cancelled; NULL: none was. */
+const struct scope *coil__scope_responsible(const struct scope *s);
+
+/* As coil_scope_cancellation. */
+void coil__scope_describe(const struct scope *s, struct coil_cancellation *ret);
+
+/* The soonest deadline that reaches s; COIL_FOREVER if none, INT64_MIN if it is cancelled. */
+int64_t coil__scope_effective_deadline(const struct scope *s);
+
+/* The next in a walk of the tree under top, parents first, oldest first. NULL: that was the
+ * last. */
+const struct scope *coil__scope_walk(const struct scope *s, const struct scope *top);
+
 /* Die with what is wrong about beginning or ending s here. */
 _Noreturn void coil__scope_no_begin(const struct scope *s, const char *site);
 _Noreturn void coil__scope_no_end(const struct scope *s, bool of_group, const char *site);

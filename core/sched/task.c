@@ -53,6 +53,8 @@ void coil__task_main(struct coil_task *self)
     check_scopes_ended(self);
     if (unlikely(self->holds))
         orphan_holds(self);
+    if (unlikely(self->locals))
+        coil__locals_drop(self->loop, &self->locals);
 
     if (unlikely(self->role & ROLE_AGAIN))
         result = coil__dormant_again(self, result);
@@ -63,6 +65,7 @@ void coil__task_main(struct coil_task *self)
     else
         coil__main_ended(self, rc);
     self->state = TASK_ENDED;
+    report(self->loop, HOOK_EXITED, self);
     coil__switch_for_good(self);
 }
 
@@ -97,10 +100,13 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
     t->site = site;
     t->errors = NULL;
     t->holds = NULL;
+    t->locals = here_task() ? locals_share(here_task()->locals) : NULL;
     scope_clear(&t->own, loop, STAGE_BEGUN);
     scope_join(&t->own, parent, t, site);
     loop->living++;
     push_ready(loop, t);
+    if (unlikely(loop->hooks))
+        coil__instruments_report_spawn(loop, t);
     return t;
 }
 
@@ -112,9 +118,29 @@ void coil__die_outside(const char *what, const char *site)
     if (t)
         coil__die("%s%s%s in an abort function, that of task %s, spawned at %s: it must not wait",
                   what, at, site ? site : "", t->name, t->site);
+    if (coil__here.callback)
+        coil__die("%s%s%s in %s: it must not wait", what, at, site ? site : "",
+                  coil__here.callback);
     coil__die("%s%s%s %s", what, at, site ? site : "",
               coil__here.forked ? "in the child of a fork: the loop is the parent's"
                                 : "outside of any task");
+}
+
+struct here coil__callback_begin(const char *whose)
+{
+    const struct here before = coil__here;
+
+    coil__here.canceller = here_name();
+    coil__here.task = NULL;
+    coil__here.aborting = NULL;
+    coil__here.callback = whose;
+    return before;
+}
+
+void coil__callback_end(const struct here *before)
+{
+    if (!coil__here.forked)
+        coil__here = *before;
 }
 
 /* Nobody is the calling task meanwhile: all that could wait dies, whoever it was that cancelled. */

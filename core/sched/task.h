@@ -9,6 +9,7 @@
 #include "../list.h"
 #include "context.h"
 #include "hold.h"
+#include "local.h"
 #include "scope.h"
 
 struct group;
@@ -37,7 +38,10 @@ enum task_role {
 /* What every task needs comes first: two lines of the cache, and two that end in its scope. */
 struct coil_task {
     struct context context;
-    struct coil_task *next_ready;
+    union {
+        struct coil_task *next_ready; /* while ready */
+        int64_t since_ns;             /* while parked: when it parked, by the loop's clock */
+    };
     struct loop *loop;
     struct scope *scope;   /* the innermost one */
     struct group *group;   /* NULL for the main task */
@@ -61,6 +65,7 @@ struct coil_task {
     const char *site;      /* of the spawn */
     struct errors *errors; /* of the last group it ended that failed */
     struct hold *holds;    /* what others wait for it to give back, newest first */
+    struct locals *locals; /* its slots; NULL: none */
 
     struct scope own; /* around everything it does; coil_task_cancel cancels it */
 
@@ -80,6 +85,7 @@ struct here {
     struct coil_task *task;
     const struct coil_task *aborting; /* whose abort function runs; task is NULL meanwhile, */
     const char *canceller;            /* and this is the name of the one behind it */
+    const char *callback;             /* whose callback runs; task is NULL meanwhile */
     bool forked; /* there was a loop, and the parent has it: see loop.c, forget_loop */
 };
 extern __thread struct here coil__here __attribute__((tls_model("initial-exec")));
@@ -97,6 +103,11 @@ static inline const char *here_name(void)
 
 /* There is no calling task. Says what needs one, and where (NULL: what says it all). */
 _Noreturn void coil__die_outside(const char *what, const char *site);
+
+/* Around a callback that looks on: nobody is the calling task meanwhile, so all that could wait
+ * dies. whose says in a few words what the callback is of. */
+struct here coil__callback_begin(const char *whose);
+void coil__callback_end(const struct here *before);
 
 static inline struct coil_task *need_task(const char *what, const char *site)
 {

@@ -4,6 +4,7 @@
 
 #include "common.h"
 #include "group.h"
+#include "instrument.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -41,6 +42,8 @@ struct coil_loop_options {
      * come from here. */
     void *(*allocate)(void *ctx, void *ptr, size_t size);
     void *allocate_ctx;
+
+    const struct coil_instrument *instrument; /* told from the start; see instrument.h. Kept */
 };
 
 /* Runs main_fn(arg) as the first task, "main", of a new loop in the calling thread, until it has
@@ -69,7 +72,8 @@ COIL_API const char *coil_backend_reason(void);
  * did. */
 COIL_API const char *coil_run_error(void);
 
-/* Counters of this thread's loop. */
+/* Counters of this thread's loop. Not for other threads: they ask for a JSON dump, which has them
+ * (coil_dumper, debug.h). */
 struct coil_stats {
     size_t tasks;             /* not ended */
     size_t ready;             /* of these, ready to run */

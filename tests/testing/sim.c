@@ -81,6 +81,8 @@ static void remember(struct backend *b, const char *what, const char *who, int64
 {
     const struct coil_testing_options *o = &b->world->options;
 
+    if (!who)
+        who = "?";
     for (const char *c = what; *c; c++)
         b->history = mix(b->history + (unsigned char)*c);
     for (const char *c = who; *c; c++)

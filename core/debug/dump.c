@@ -1,0 +1,166 @@
+/* dump.c - a loop written down: at once, to a descriptor, or when another thread asks for it. */
+#define _GNU_SOURCE
+#include "dump.h"
+
+#include <errno.h>
+#include <poll.h>
+
+#include "../sched/loop.h"
+#include "../thread/futex.h"
+
+#define PATIENCE_MS 1000
+
+static bool is_format(enum coil_dump_format format)
+{
+    return format == COIL_DUMP_TEXT || format == COIL_DUMP_JSON;
+}
+
+static int dump(struct loop *loop, enum coil_dump_format format, coil_dump_fn *write, void *ctx)
+{
+    struct out o = {.write = write, .ctx = ctx};
+
+    (format == COIL_DUMP_TEXT ? coil__dump_text : coil__dump_json)(&o, loop, loop_now(loop));
+    coil__out_flush(&o);
+    return o.result < 0 ? o.result : 0;
+}
+
+int coil_dump(enum coil_dump_format format, coil_dump_fn *write, void *ctx)
+{
+    if (!coil__here.loop || !is_format(format) || !write)
+        return -EINVAL;
+    return dump(coil__here.loop, format, write, ctx);
+}
+
+/* --- To a descriptor ------------------------------------------------------------------------- */
+
+static ssize_t write_once(int fd, const char *text, size_t len)
+{
+    struct descriptor as_if_a_pipe = {.kind = FD_PIPE}; /* written with SIGPIPE kept away */
+    struct op op = {
+        .kind = OP_WRITE,
+        .route = ROUTE_POOL, /* no readiness is told by this */
+        .fd = fd,
+        .ptr = (void *)(uintptr_t)text,
+        .len = len,
+        .offset = -1,
+        .descriptor = &as_if_a_pipe,
+    };
+
+    return coil__op_perform(&op);
+}
+
+static int write_to_fd(void *ctx, const char *text, size_t len)
+{
+    struct pollfd p = {.fd = *(const int *)ctx, .events = POLLOUT};
+
+    while (len) {
+        ssize_t n = write_once(p.fd, text, len);
+
+        if (n == -EAGAIN && poll(&p, 1, PATIENCE_MS) != 0)
+            continue;
+        if (n < 0)
+            return (int)n;
+        text += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+int coil_dump_fd(enum coil_dump_format format, int fd)
+{
+    return coil_dump(format, write_to_fd, &fd);
+}
+
+/* --- When another thread asks ---------------------------------------------------------------- */
+
+struct dumper {
+    struct loop *loop; /* NULL before the begin and after the end. Atomic, as the next two */
+    uint32_t askers;   /* that may have seen loop; a futex */
+    bool asked;        /* and not written yet */
+    uint8_t format;    /* enum coil_dump_format */
+    coil_dump_fn *write;
+    void *ctx;
+    struct mail mail;
+    struct list link; /* among the loop's */
+};
+
+_Static_assert(sizeof(struct dumper) <= sizeof(struct coil_dumper), "coil_dumper is too small");
+
+static struct dumper *dumper_of(struct coil_dumper *d)
+{
+    return (struct dumper *)d;
+}
+
+static void answer(struct mail *m)
+{
+    struct dumper *d = container_of(m, struct dumper, mail);
+
+    __atomic_store_n(&d->asked, false, __ATOMIC_SEQ_CST);
+    (void)dump(coil__here.loop, (enum coil_dump_format)d->format, d->write, d->ctx);
+}
+
+int coil_dumper_begin(struct coil_dumper *public, enum coil_dump_format format, coil_dump_fn *write,
+                      void *ctx)
+{
+    struct dumper *d = dumper_of(public);
+    struct loop *loop = coil__here.loop;
+
+    if (!loop || !is_format(format) || !write)
+        return -EINVAL;
+    if (__atomic_load_n(&d->loop, __ATOMIC_SEQ_CST))
+        return -EBUSY;
+    d->format = (uint8_t)format;
+    d->write = write;
+    d->ctx = ctx;
+    d->mail.deliver = answer;
+    list_push_back(&loop->dumpers, &d->link);
+    __atomic_store_n(&d->loop, loop, __ATOMIC_SEQ_CST);
+    return 0;
+}
+
+/* Nothing here takes a lock, or anything else that an interrupted thread might hold. */
+int coil_dumper_ask(struct coil_dumper *public)
+{
+    struct dumper *d = dumper_of(public);
+    const int error = errno; /* a signal handler's caller wants it back */
+    struct loop *loop;
+
+    __atomic_fetch_add(&d->askers, 1, __ATOMIC_SEQ_CST);
+    loop = __atomic_load_n(&d->loop, __ATOMIC_SEQ_CST);
+    if (loop && !__atomic_exchange_n(&d->asked, true, __ATOMIC_SEQ_CST))
+        coil__loop_post(loop, &d->mail);
+    if (__atomic_sub_fetch(&d->askers, 1, __ATOMIC_SEQ_CST) == 0)
+        futex_wake(&d->askers);
+    errno = error;
+    return loop ? 0 : -ESHUTDOWN;
+}
+
+static void end(struct dumper *d, struct loop *loop)
+{
+    uint32_t askers;
+
+    __atomic_store_n(&d->loop, NULL, __ATOMIC_SEQ_CST);
+    while ((askers = __atomic_load_n(&d->askers, __ATOMIC_SEQ_CST)))
+        futex_wait(&d->askers, askers);
+    if (__atomic_load_n(&d->asked, __ATOMIC_SEQ_CST))
+        coil__mailbox_deliver(&loop->mailbox);
+    list_remove(&d->link);
+}
+
+void coil_dumper_end(struct coil_dumper *public)
+{
+    struct dumper *d = dumper_of(public);
+    struct loop *loop = __atomic_load_n(&d->loop, __ATOMIC_SEQ_CST);
+
+    if (!loop)
+        return;
+    if (unlikely(loop != coil__here.loop))
+        coil__die("a dumper is ended from outside its loop");
+    end(d, loop);
+}
+
+void coil__dumpers_close(struct loop *loop)
+{
+    while (!list_empty(&loop->dumpers))
+        end(container_of(loop->dumpers.next, struct dumper, link), loop);
+}

@@ -1,0 +1,463 @@
+/* instrument.c - semantics.md 8.3: being told what the loop does. */
+#include <stdlib.h>
+
+#include "parker.h"
+
+#define SPAWN(g, fn, arg) CHECK_EQ(coil_group_spawn(g, fn, arg), 0)
+
+/* What an instrument was told, a letter each; an upper case one is about "main". */
+struct tape {
+    char said[256];
+    size_t len;
+    int steps_open;
+    int waits_open;
+    int64_t deadline_ns; /* of the last wait */
+};
+
+static void note(struct tape *tape, char letter)
+{
+    CHECK(tape->len < sizeof(tape->said) - 1);
+    tape->said[tape->len++] = letter;
+    CHECK(coil_task_self() == NULL);
+}
+
+static bool is_main(const struct coil_task *t)
+{
+    struct coil_task_info info;
+
+    coil_task_look(t, &info);
+    return strcmp(info.name, "main") == 0;
+}
+
+static void note_task(struct tape *tape, char letter, const struct coil_task *t)
+{
+    note(tape, is_main(t) ? (char)(letter - 'a' + 'A') : letter);
+}
+
+static void before_run(void *ctx)
+{
+    note(ctx, '<');
+}
+
+static void after_run(void *ctx)
+{
+    note(ctx, '>');
+}
+
+static void spawned(void *ctx, struct coil_task *t)
+{
+    note_task(ctx, 'n', t);
+}
+
+static void scheduled(void *ctx, struct coil_task *t)
+{
+    note_task(ctx, 's', t);
+}
+
+static void before_step(void *ctx, struct coil_task *t)
+{
+    CHECK_EQ(((struct tape *)ctx)->steps_open++, 0);
+    note_task(ctx, 'b', t);
+}
+
+static void after_step(void *ctx, struct coil_task *t)
+{
+    CHECK_EQ(--((struct tape *)ctx)->steps_open, 0);
+    note_task(ctx, 'a', t);
+}
+
+static void exited(void *ctx, struct coil_task *t)
+{
+    note_task(ctx, 'e', t);
+}
+
+static void before_wait(void *ctx, int64_t deadline_ns)
+{
+    struct tape *tape = ctx;
+
+    CHECK_EQ(tape->waits_open++, 0);
+    tape->deadline_ns = deadline_ns;
+}
+
+static void after_wait(void *ctx)
+{
+    CHECK_EQ(--((struct tape *)ctx)->waits_open, 0);
+}
+
+static struct coil_instrument everything(struct tape *tape)
+{
+    return (struct coil_instrument){
+        .before_run = before_run,
+        .after_run = after_run,
+        .task_spawned = spawned,
+        .task_scheduled = scheduled,
+        .before_step = before_step,
+        .after_step = after_step,
+        .task_exited = exited,
+        .before_wait = before_wait,
+        .after_wait = after_wait,
+        .ctx = tape,
+    };
+}
+
+static void expect(const struct tape *tape, const char *said)
+{
+    if (strcmp(tape->said, said) != 0)
+        fprintf(stderr, "said %s, not %s\n", tape->said, said);
+    CHECK(strcmp(tape->said, said) == 0);
+    CHECK_EQ(tape->steps_open, 0);
+    CHECK_EQ(tape->waits_open, 0);
+}
+
+static int run_with(const struct coil_instrument *i, coil_task_fn *fn, void *arg)
+{
+    struct coil_loop_options options = harness_options();
+
+    harness_need_backend();
+    options.shuffle_seed = 0;
+    options.instrument = i;
+    return coil_run(&options, fn, arg);
+}
+
+static int give_way_once(void *arg)
+{
+    (void)arg;
+    coil_yield_shielded();
+    return 0;
+}
+
+static int spawn_one(void *arg)
+{
+    struct coil_group g;
+
+    (void)arg;
+    coil_group_begin(&g);
+    SPAWN(&g, give_way_once, NULL);
+    return coil_group_end(&g, 0);
+}
+
+Test(instrument, s8_3_every_hook_is_called_in_order)
+{
+    struct tape tape = {.len = 0};
+    struct coil_instrument i = everything(&tape);
+
+    CHECK_EQ(run_with(&i, spawn_one, NULL), 0);
+    expect(&tape, "<NSBnsAbsabSeaBEA>");
+}
+
+static int sleep_once(void *arg)
+{
+    *(int64_t *)arg = coil_now() + COIL_MILLISECOND;
+    return coil_sleep_until(*(int64_t *)arg);
+}
+
+static void keep_deadline(void *ctx, int64_t deadline_ns)
+{
+    *(int64_t *)ctx = deadline_ns;
+}
+
+Test(instrument, s8_3_a_wait_says_until_when)
+{
+    int64_t until_ns = 0;
+    int64_t told_ns = 0;
+    struct coil_instrument i = {.before_wait = keep_deadline, .ctx = &told_ns};
+
+    CHECK_EQ(run_with(&i, sleep_once, &until_ns), 0);
+    CHECK(told_ns > 0 && told_ns <= until_ns);
+}
+
+/* --- Adding and removing --------------------------------------------------------------------- */
+
+COIL_TEST_IN_ORDER(instrument, s8_3_several_are_told_until_they_are_removed)
+{
+    struct tape tapes[3] = {{.len = 0}, {.len = 0}, {.len = 0}};
+    struct coil_instrument all[3];
+
+    for (int i = 0; i < 3; i++) {
+        all[i] = everything(&tapes[i]);
+        CHECK_EQ(coil_instrument_add(&all[i]), 0);
+        CHECK_EQ(coil_instrument_add(&all[i]), 0); /* changes nothing */
+    }
+    coil_instrument_remove(&all[1]);
+    coil_instrument_remove(&all[1]);
+    CHECK_EQ(spawn_one(NULL), 0);
+    coil_instrument_remove(&all[2]);
+    CHECK_EQ(spawn_one(NULL), 0);
+    coil_instrument_remove(&all[0]);
+    CHECK_EQ(spawn_one(NULL), 0);
+    expect(&tapes[1], "");
+    tapes[0].steps_open--; /* they were removed within a step */
+    tapes[2].steps_open--;
+    expect(&tapes[2], "nsbsabSeaB");
+    expect(&tapes[0], "nsbsabSeaBnsAbsabSeaB");
+}
+
+COIL_TEST(instrument, s8_3_there_is_room_for_eight)
+{
+    struct coil_instrument all[COIL_INSTRUMENTS_MOST + 1];
+
+    memset(all, 0, sizeof(all));
+    for (int i = 0; i < COIL_INSTRUMENTS_MOST; i++)
+        CHECK_EQ(coil_instrument_add(&all[i]), 0);
+    CHECK_EQ(coil_instrument_add(&all[COIL_INSTRUMENTS_MOST]), -ENOSPC);
+    CHECK_EQ(coil_instrument_add(&all[0]), 0);
+    coil_instrument_remove(&all[3]);
+    CHECK_EQ(coil_instrument_add(&all[COIL_INSTRUMENTS_MOST]), 0);
+    CHECK_EQ(spawn_one(NULL), 0);
+    for (int i = 0; i <= COIL_INSTRUMENTS_MOST; i++)
+        coil_instrument_remove(&all[i]);
+    CHECK_EQ(coil_instrument_add(NULL), -EINVAL);
+}
+
+Test(instrument, s8_3_outside_of_a_loop_there_is_nothing_to_be_told)
+{
+    static const struct coil_instrument nothing;
+
+    CHECK_EQ(coil_instrument_add(&nothing), -EINVAL);
+    coil_instrument_remove(&nothing);
+}
+
+/* One that removes itself, and another, when it is told of a step. */
+struct fickle {
+    struct coil_instrument self;
+    const struct coil_instrument *other;
+    int calls;
+};
+
+static void leave(void *ctx, struct coil_task *t)
+{
+    struct fickle *f = ctx;
+
+    (void)t;
+    f->calls++;
+    coil_instrument_remove(&f->self);
+    if (f->other)
+        coil_instrument_remove(f->other);
+}
+
+static void count_call(void *ctx, struct coil_task *t)
+{
+    (void)t;
+    ++*(int *)ctx;
+}
+
+COIL_TEST(instrument, s8_3_a_hook_may_remove_its_instrument_and_others)
+{
+    int calls[2] = {0, 0};
+    struct coil_instrument before = {.before_step = count_call, .ctx = &calls[0]};
+    struct coil_instrument after = {.before_step = count_call, .ctx = &calls[1]};
+    struct fickle f = {.self = {.before_step = leave, .ctx = &f}, .other = &before};
+
+    CHECK_EQ(coil_instrument_add(&before), 0);
+    CHECK_EQ(coil_instrument_add(&f.self), 0);
+    CHECK_EQ(coil_instrument_add(&after), 0);
+    coil_yield_shielded();
+    CHECK_EQ(calls[0], 1);
+    CHECK_EQ(f.calls, 1);
+    CHECK_EQ(calls[1], 1);
+    coil_yield_shielded();
+    CHECK_EQ(calls[0], 1);
+    CHECK_EQ(f.calls, 1);
+    CHECK_EQ(calls[1], 2);
+    coil_instrument_remove(&after);
+}
+
+static int end_at_once(void *arg)
+{
+    ++*(int *)arg;
+    return 0;
+}
+
+/* The last instrument goes in the middle of a turn; the loop's own stack has steps to come back
+ * to. */
+COIL_TEST(instrument, s8_3_the_last_may_be_removed_within_a_turn)
+{
+    struct coil_group g;
+    int ended = 0;
+
+    for (int round = 0; round < 10; round++) {
+        struct fickle f = {.self = {.before_step = leave, .ctx = &f}};
+        struct fickle late = {.self = {.after_step = leave, .ctx = &late}};
+
+        coil_group_begin(&g);
+        for (int i = 0; i < 100; i++)
+            SPAWN(&g, i % 2 ? end_at_once : give_way_once, &ended);
+        CHECK_EQ(coil_instrument_add(&f.self), 0);
+        CHECK_EQ(coil_instrument_add(&late.self), 0);
+        CHECK_EQ(coil_group_end(&g, 0), 0);
+        CHECK_EQ(f.calls, 1);
+        CHECK_EQ(late.calls, 1);
+    }
+    CHECK_EQ(ended, 500);
+}
+
+COIL_TEST_IN_ORDER(instrument, s8_3_who_is_watched_runs_in_the_same_order)
+{
+    struct tape tape = {.len = 0};
+    struct coil_instrument i = everything(&tape);
+    struct parker p[3] = {{.answer = COIL_ABORT_DONE}, {.answer = COIL_ABORT_DONE}};
+    struct coil_group g;
+
+    p[2].answer = COIL_ABORT_DONE;
+    coil_group_begin(&g);
+    for (int k = 0; k < 3; k++)
+        SPAWN(&g, parker_run, &p[k]);
+    coil_yield_shielded();
+    CHECK_EQ(coil_instrument_add(&i), 0);
+    for (int k = 0; k < 3; k++)
+        parker_unpark(&p[k], 0);
+    coil_yield_shielded();
+    coil_instrument_remove(&i);
+    CHECK(p[0].over && p[1].over && p[2].over);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    tape.steps_open--;
+    expect(&tape, "sssbeabeabeaB");
+}
+
+/* --- What a hook may do ---------------------------------------------------------------------- */
+
+static int ignore(void *ctx, const char *piece, size_t len)
+{
+    ++*(int *)ctx;
+    CHECK(len > 0 && piece);
+    return 0;
+}
+
+static void dump_all(void *ctx)
+{
+    CHECK_EQ(coil_dump(COIL_DUMP_TEXT, ignore, ctx), 0);
+    CHECK_EQ(coil_dump(COIL_DUMP_JSON, ignore, ctx), 0);
+}
+
+static void dump_task(void *ctx, struct coil_task *t)
+{
+    struct coil_task_info info;
+
+    coil_task_look(t, &info);
+    CHECK(info.name && info.site);
+    dump_all(ctx);
+}
+
+static void dump_wait(void *ctx, int64_t deadline_ns)
+{
+    (void)deadline_ns;
+    dump_all(ctx);
+}
+
+static int spawn_and_sleep(void *arg)
+{
+    CHECK_EQ(spawn_one(arg), 0);
+    return coil_sleep(1);
+}
+
+Test(instrument, s8_3_every_hook_may_dump)
+{
+    int pieces = 0;
+    struct coil_instrument i = {dump_all,  dump_all,  dump_task, dump_task, dump_task,
+                                dump_task, dump_task, dump_wait, dump_all,  &pieces};
+
+    CHECK_EQ(run_with(&i, spawn_and_sleep, NULL), 0);
+    CHECK(pieces >= 2 * 17);
+}
+
+struct meddler {
+    struct coil_group *group;
+    struct coil_task *sleeper;
+    int spawned;
+    int calls;
+};
+
+/* Before the loop would sleep for good, somebody becomes ready. */
+static void wake_the_sleeper(void *ctx, int64_t deadline_ns)
+{
+    struct meddler *m = ctx;
+
+    m->calls++;
+    if (m->sleeper && deadline_ns == COIL_FOREVER) {
+        coil_unpark(m->sleeper, 5);
+        m->sleeper = NULL;
+    }
+}
+
+COIL_TEST(instrument, s8_3_a_hook_may_wake_whom_the_loop_would_sleep_for)
+{
+    struct meddler m = {.sleeper = coil_task_self()};
+    struct coil_instrument i = {.before_wait = wake_the_sleeper, .ctx = &m};
+
+    CHECK_EQ(coil_instrument_add(&i), 0);
+    CHECK_EQ(coil_park(NULL, NULL, "a hook"), 5);
+    CHECK(m.calls > 0);
+    coil_instrument_remove(&i);
+}
+
+static void spawn_another(void *ctx, struct coil_task *t)
+{
+    struct meddler *m = ctx;
+
+    (void)t;
+    m->calls++;
+    SPAWN(m->group, end_at_once, &m->spawned);
+}
+
+COIL_TEST(instrument, s8_3_what_a_hook_does_itself_is_not_told)
+{
+    struct meddler m = {.calls = 0};
+    struct coil_instrument i = {.task_spawned = spawn_another, .ctx = &m};
+    struct coil_group g;
+
+    m.group = &g;
+    coil_group_begin(&g);
+    CHECK_EQ(coil_instrument_add(&i), 0);
+    SPAWN(&g, give_way_once, NULL);
+    coil_instrument_remove(&i);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(m.calls, 1);
+    CHECK_EQ(m.spawned, 1);
+}
+
+static void wait_in_a_hook(void *ctx, struct coil_task *t)
+{
+    (void)ctx;
+    (void)t;
+    (void)!coil_checkpoint();
+}
+
+static void run_waiting_hook(void)
+{
+    static const struct coil_instrument i = {.task_spawned = wait_in_a_hook};
+
+    (void)!run_with(&i, give_way_once, NULL);
+}
+
+Test(instrument, s8_3_a_hook_that_waits_aborts_with_a_line)
+{
+    harness_need_backend();
+    CHECK(strstr(harness_abort_line(run_waiting_hook),
+                 "coil: coil_checkpoint in an instrument: it must not wait\n"));
+}
+
+static void abort_and_note(void *ctx, struct coil_task *t)
+{
+    struct coil_task_info info;
+
+    coil_task_look(t, &info);
+    CHECK_EQ(info.state, COIL_TASK_READY);
+    ++*(int *)ctx;
+}
+
+COIL_TEST(instrument, s8_3_a_cancel_is_seen_as_the_task_made_ready)
+{
+    struct parker p = {.answer = COIL_ABORT_DONE};
+    int calls = 0;
+    struct coil_instrument i = {.task_scheduled = abort_and_note, .ctx = &calls};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    SPAWN(&g, parker_run, &p);
+    parker_await(&p);
+    CHECK_EQ(coil_instrument_add(&i), 0);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(calls, 1);
+    coil_instrument_remove(&i);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
