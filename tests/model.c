@@ -19,12 +19,13 @@
 #else
 #define SIM_SEEDS 1000
 #endif
-#define SEEDS      150
-#define STEPS      400
-#define ACTORS_MAX 40
-#define NODES_MAX  400
-#define DEPTH_MAX  6
-#define ERRORS_MAX 64
+#define SEEDS       150
+#define STEPS       400
+#define ACTORS_MAX  40
+#define NODES_MAX   400
+#define DEPTH_MAX   6
+#define ERRORS_MAX  64
+#define NUMBERS_MAX 4096
 
 /* A scope, a group with its scope, or a task's own scope. */
 struct node {
@@ -88,6 +89,15 @@ static struct {
     long written; /* bytes */
     long read;
     int readers; /* that wait */
+
+    struct coil_sender tx; /* the same of a channel: each number is sent once */
+    struct coil_receiver rx;
+    int numbers;
+    uint8_t fate[NUMBERS_MAX]; /* of each number: SENT, RECEIVED bits */
+    int receivers, senders;    /* that wait */
+
+    struct coil_lock lock; /* one at a time has it */
+    bool locked;
 } world;
 
 #define HOLDS(claim)                                                                               \
@@ -735,11 +745,119 @@ static void pipe_close(void)
     HOLDS(coil_close(world.pipe[1]) == 0);
 }
 
+/* --- What tasks share: a channel ---------------------------------------------------------------- */
+
+enum {
+    SENT = 1,
+    RECEIVED = 2,
+};
+
+static int next_number(void)
+{
+    HOLDS(world.numbers < NUMBERS_MAX);
+    return world.numbers++;
+}
+
+static void receive_number(int number)
+{
+    HOLDS(number >= 0 && number < world.numbers);
+    HOLDS(!(world.fate[number] & RECEIVED));
+    world.fate[number] |= RECEIVED;
+}
+
+static int send_one(struct actor *a)
+{
+    const int number = next_number();
+    int rc;
+
+    a->told = false;
+    world.senders++;
+    rc = coil_channel_send(&world.tx, &number);
+    world.senders--;
+    if (rc == 0)
+        world.fate[number] |= SENT;
+    model_catch_up();
+    HOLDS(rc == 0 || (rc == -ECANCELED && was_told(a)));
+    return rc;
+}
+
+static int receive_one(struct actor *a)
+{
+    int number = -1;
+    int rc;
+
+    a->told = false;
+    world.receivers++;
+    rc = coil_channel_receive(&world.rx, &number);
+    world.receivers--;
+    if (rc == 1)
+        receive_number(number);
+    model_catch_up();
+    HOLDS(rc == 1 || (rc == -ECANCELED && was_told(a) && number == -1));
+    return rc < 0 ? rc : 0;
+}
+
+/* Somebody waits for whom nobody may come. */
+static void serve_channel(void)
+{
+    int number;
+
+    if (world.senders && coil_channel_receive_nowait(&world.rx, &number) == 1)
+        receive_number(number);
+    if (world.receivers) {
+        number = next_number();
+        if (coil_channel_send_nowait(&world.tx, &number) == 0)
+            world.fate[number] |= SENT;
+    }
+}
+
+static void channel_open(void)
+{
+    const struct coil_channel_options options = {.item_size = sizeof(int), .capacity = draw(3)};
+
+    HOLDS(coil_channel_open(&world.tx, &world.rx, &options) == 0);
+}
+
+/* What was sent was received, once; what was not was not. */
+static void channel_close(void)
+{
+    int number;
+
+    while (coil_channel_receive_nowait(&world.rx, &number) == 1)
+        receive_number(number);
+    for (int i = 0; i < world.numbers; i++)
+        HOLDS(world.fate[i] == 0 || world.fate[i] == (SENT | RECEIVED));
+    coil_sender_close(&world.tx);
+    coil_receiver_close(&world.rx);
+}
+
+/* --- What tasks share: a lock ------------------------------------------------------------------ */
+
+static int lock_a_while(struct actor *a)
+{
+    int rc;
+
+    a->told = false;
+    rc = coil_lock_acquire(&world.lock);
+    model_catch_up();
+    HOLDS(rc == 0 || (rc == -ECANCELED && was_told(a)));
+    if (rc < 0)
+        return rc;
+    HOLDS(!world.locked);
+    world.locked = true;
+    for (unsigned int n = draw(4); n; n--)
+        coil_yield_shielded();
+    world.locked = false;
+    HOLDS(coil_lock_release(&world.lock) == 0);
+    model_catch_up();
+    return 0;
+}
+
 /* --- A task's doings -------------------------------------------------------------------------- */
 
 static int do_something(struct actor *a, int depth)
 {
-    switch (draw(world.timed ? 22 : 18)) {
+    switch (draw(world.timed ? 26 : 18)) {
     case 18:
     case 19:
         return sleep_a_while(a);
@@ -747,6 +865,13 @@ static int do_something(struct actor *a, int depth)
         return write_some(a);
     case 21:
         return read_some(a);
+    case 22:
+    case 23:
+        return send_one(a);
+    case 24:
+        return receive_one(a);
+    case 25:
+        return lock_a_while(a);
     case 0:
     case 1:
     case 2:
@@ -818,6 +943,7 @@ static int janitor(void *arg)
         model_catch_up();
         unpark_any();
         feed_readers();
+        serve_channel();
     }
     return 0;
 }
@@ -833,8 +959,10 @@ static void run_world(uint64_t seed)
     world.state = seed;
     world.steps = STEPS;
     world.timed = harness_on("sim");
-    if (world.timed)
+    if (world.timed) {
         pipe_open();
+        channel_open();
+    }
     HOLDS(first);
     world.actors[world.actor_count++] = first;
     first->task = coil_task_self();
@@ -851,8 +979,10 @@ static void run_world(uint64_t seed)
     }
     over = true;
     HOLDS(coil_group_end(&g, 0) == 0);
-    if (world.timed)
+    if (world.timed) {
         pipe_close();
+        channel_close();
+    }
     for (int i = 0; i < world.actor_count; i++)
         free(world.actors[i]);
 }
