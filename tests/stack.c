@@ -267,6 +267,23 @@ COIL_TEST(stack, a_million_sleeping_tasks_take_no_more_than_4400_bytes_each)
     CHECK(bytes <= 4400);
 }
 
+COIL_TEST(stack, a_million_tasks_without_a_stack_take_less_than_300_megabytes)
+{
+    const int64_t later_ns = coil_now() + 3600 * COIL_SECOND;
+    const long before = memory_kib();
+    struct coil_group g;
+
+    if (SANITIZED)
+        SKIP("a sanitizer's own memory would be counted");
+    coil_group_begin(&g);
+    for (int i = 0; i < 1000 * 1000; i++)
+        CHECK_EQ(coil_group_spawn_later(&g, later_ns + i, sleep_long, NULL), 0);
+    CHECK_EQ(coil_group_count(&g), 1000 * 1000);
+    CHECK((memory_kib() - before) * 1024 < 300L * 1000 * 1000);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
 /* --- Used again, and given back ----------------------------------------------------------------*/
 
 static int nothing(void *arg)

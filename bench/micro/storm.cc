@@ -31,7 +31,7 @@ size_t timers_armed()
 void arm_all_and_disarm_most(std::vector<struct coil_scope> *scopes, bench_watch *watch,
                              benchmark::State &state)
 {
-    const int64_t soon_ns = coil_now() + COIL_SECOND;
+    const int64_t soon_ns = coil_now() + 200 * COIL_MILLISECOND;
     std::mt19937_64 random(1);
     std::vector<int64_t> deadlines(TIMER_COUNT);
     int rc;
@@ -68,8 +68,10 @@ void timers(benchmark::State &state)
 
 enum { BRANCH_COUNT = 100, LEAF_COUNT = 1000 };
 
-/* Leaf i of each branch sleeps or receives; of descriptors there may be fewer than leaves. */
+/* Of the leaves, one of three sleeps, one waits for a channel, one receives; of descriptors there may
+ * be fewer than that, and then more sleep. */
 struct tree {
+    struct coil_receiver channel;
     std::vector<int> fds;
     size_t fds_used;
     size_t receiver_count;
@@ -94,18 +96,34 @@ int receive_leaf(void *arg)
     return rc;
 }
 
+int channel_leaf(void *arg)
+{
+    struct tree *tree = static_cast<struct tree *>(arg);
+    int item;
+    int rc = coil_channel_receive(&tree->channel, &item);
+
+    tree->cancelled_count += rc == -ECANCELED;
+    return rc;
+}
+
+coil_task_fn *leaf_of(struct tree *tree, int i)
+{
+    if (i % 3 == 0 || (i % 3 == 1 && tree->receiver_count == tree->fds.size()))
+        return sleep_leaf;
+    if (i % 3 == 2)
+        return channel_leaf;
+    tree->receiver_count++;
+    return receive_leaf;
+}
+
 int grow_branch(void *arg)
 {
     struct tree *tree = static_cast<struct tree *>(arg);
     struct coil_group g;
 
     coil_group_begin(&g);
-    for (int i = 0; i < LEAF_COUNT; i++) {
-        bool receives = i % 2 && tree->receiver_count < tree->fds.size();
-
-        tree->receiver_count += receives;
-        CHECK(coil_group_spawn(&g, receives ? receive_leaf : sleep_leaf, tree) == 0);
-    }
+    for (int i = 0; i < LEAF_COUNT; i++)
+        CHECK(coil_group_spawn(&g, leaf_of(tree, i), tree) == 0);
     return coil_group_end(&g, 0);
 }
 
@@ -145,17 +163,48 @@ void open_sockets(struct tree *tree, size_t wanted)
 void cancel_tree(benchmark::State &state)
 {
     struct tree tree = {};
+    const struct coil_channel_options options = {sizeof(int), 0, NULL, NULL};
+    struct coil_sender sender;
     bench_watch watch;
 
-    open_sockets(&tree, BRANCH_COUNT * LEAF_COUNT / 2);
+    CHECK(coil_channel_open(&sender, &tree.channel, &options) == 0);
+    open_sockets(&tree, BRANCH_COUNT * LEAF_COUNT / 3);
     while (state.KeepRunningBatch(BRANCH_COUNT * LEAF_COUNT))
         fell(&tree, &watch, state);
     state.SetLabel(std::to_string(tree.receiver_count) + " receive");
     for (int fd : tree.fds)
         CHECK(coil_close(fd) == 0);
+    coil_sender_close(&sender);
+    coil_receiver_close(&tree.channel);
+}
+
+/* --- Tasks without a stack --------------------------------------------------------------------- */
+
+int never(void *)
+{
+    CHECK(false);
+    return 0;
+}
+
+/* Spawned for later, and cancelled before it is time. */
+void spawn_later(benchmark::State &state)
+{
+    enum { COUNT = 100000 };
+    const int64_t later_ns = coil_now() + HOUR;
+
+    while (state.KeepRunningBatch(COUNT)) {
+        struct coil_group g;
+
+        coil_group_begin(&g);
+        for (int i = 0; i < COUNT; i++)
+            CHECK(coil_group_spawn_later(&g, later_ns + i, never, NULL) == 0);
+        coil_scope_cancel(coil_group_scope(&g), "measured");
+        CHECK(coil_group_end(&g, 0) == 0);
+    }
 }
 
 const bool registered = bench_register("timers", timers, BENCH_MANUAL_TIME) &&
-                        bench_register("cancel_tree", cancel_tree, BENCH_MANUAL_TIME);
+                        bench_register("cancel_tree", cancel_tree, BENCH_MANUAL_TIME) &&
+                        bench_register("spawn_later", spawn_later);
 
 } // namespace
