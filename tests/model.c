@@ -745,7 +745,7 @@ static void pipe_close(void)
     HOLDS(coil_close(world.pipe[1]) == 0);
 }
 
-/* --- What tasks share: a channel ---------------------------------------------------------------- */
+/* --- What tasks share: a channel -------------------------------------------------------------- */
 
 enum {
     SENT = 1,
@@ -831,7 +831,7 @@ static void channel_close(void)
     coil_receiver_close(&world.rx);
 }
 
-/* --- What tasks share: a lock ------------------------------------------------------------------ */
+/* --- What tasks share: a lock ----------------------------------------------------------------- */
 
 static int lock_a_while(struct actor *a)
 {

@@ -68,8 +68,8 @@ void timers(benchmark::State &state)
 
 enum { BRANCH_COUNT = 100, LEAF_COUNT = 1000 };
 
-/* Of the leaves, one of three sleeps, one waits for a channel, one receives; of descriptors there may
- * be fewer than that, and then more sleep. */
+/* Of the leaves, one of three sleeps, one waits for a channel, one receives; of descriptors there
+ * may be fewer than that, and then more sleep. */
 struct tree {
     struct coil_receiver channel;
     std::vector<int> fds;
@@ -178,7 +178,7 @@ void cancel_tree(benchmark::State &state)
     coil_receiver_close(&tree.channel);
 }
 
-/* --- Tasks without a stack --------------------------------------------------------------------- */
+/* --- Tasks without a stack -------------------------------------------------------------------- */
 
 int never(void *)
 {
