@@ -107,7 +107,7 @@ void harness_run(const struct coil_loop_options *options, void (*body)(void))
     const struct coil_testing_options o = {
         .loop = *options,
         .seed = getenv("COIL_TEST_LATE") ? options->shuffle_seed : 0,
-        .late_percent = 25, /* only with a seed */
+        .late_percent = 25,
         .late_ns = 20 * COIL_MICROSECOND,
         .tick_ns = COIL_MICROSECOND,         /* tests may spin, */
         .outside_ns = 50 * COIL_MILLISECOND, /* and start threads */

@@ -386,6 +386,19 @@ Test(sim, all_transfers_are_short_if_so_wished_and_none_is_empty)
     }
 }
 
+Test(sim, without_a_seed_there_is_no_chance)
+{
+    struct coil_testing_options o = on_sim(0);
+    uint64_t history;
+
+    must_run(&o, busy_scenario, NULL);
+    CHECK_EQ(report.shortened + report.late + report.lost, 0);
+    history = report.history;
+    o = calm();
+    must_run(&o, busy_scenario, NULL);
+    CHECK_EQ(report.history, history);
+}
+
 static int cut_a_datagram(void *arg)
 {
     struct wire_ends w;

@@ -61,7 +61,8 @@ struct coil_testing_options {
                                    * none. Stacks do not come from there */
 
     /* On "sim". */
-    uint64_t seed; /* 0: first come, first served. loop.shuffle_seed 0: from here too */
+    uint64_t seed;              /* 0: no chance; first come, first served, whatever follows. Also
+                                 * that of loop.shuffle_seed, if that is 0 */
     unsigned int short_percent; /* of reads and writes of streams, moved only in part */
     unsigned int late_percent;  /* of operations, completed late_ns later at the most; meanwhile
                                  * others come first, or a cancel does */

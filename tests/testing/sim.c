@@ -74,7 +74,7 @@ static uint64_t draw(struct backend *b, uint64_t below)
 
 static bool happens(struct backend *b, unsigned int percent)
 {
-    return percent && draw(b, 100) < percent;
+    return b->world->options.seed && percent && draw(b, 100) < percent;
 }
 
 static void remember(struct backend *b, const char *what, const char *who, int64_t number)
