@@ -179,6 +179,30 @@ COIL_TEST_IN_ORDER(debug, s8_1_the_tree_is_walked_parents_first_oldest_first)
     CHECK_EQ(coil_scope_end(&s, 0), 0);
 }
 
+COIL_TEST(debug, s8_1_tasks_without_a_stack_are_counted)
+{
+    const int64_t later_ns = coil_now() + 3600 * COIL_SECOND;
+    struct coil_group g;
+    struct coil_node n;
+    struct text text;
+
+    coil_group_begin_at(&g, "here.c:1");
+    SPAWN(&g, sleep_for_ever, NULL);
+    CHECK_EQ(coil_group_spawn_later(&g, later_ns, sleep_for_ever, NULL), 0);
+    CHECK_EQ(coil_group_spawn_later(&g, later_ns, sleep_for_ever, NULL), 0);
+    for (int more = coil_tree_first(&n); more && n.kind != COIL_NODE_GROUP;)
+        more = coil_tree_next(&n);
+    CHECK_EQ(n.task_count, 3);
+    CHECK_EQ(n.dormant_count, 2);
+    text = dump(COIL_DUMP_TEXT);
+    check_has(text.bytes, "group of 3 tasks, of which 2 have no stack yet, begun at here.c:1\n");
+    free(text.bytes);
+    text = dump(COIL_DUMP_JSON);
+    check_has(text.bytes, "\"tasks\":3,\"dormant\":2}");
+    free(text.bytes);
+    end_cancelled(&g);
+}
+
 COIL_TEST(debug, s8_1_a_task_has_a_name_a_site_and_a_parent)
 {
     struct coil_group g;

@@ -93,8 +93,10 @@ static void out_node(struct out *o, const struct coil_node *n, int64_t now_ns)
     out_truth(o, ",\"cancelled\":", n->cancelled);
     if (n->cancelled)
         out_why(o, &n->why);
-    if (n->kind == COIL_NODE_GROUP)
+    if (n->kind == COIL_NODE_GROUP) {
         out_number(o, ",\"tasks\":", (int64_t)n->task_count);
+        out_number(o, ",\"dormant\":", (int64_t)n->dormant_count);
+    }
     if (n->kind == COIL_NODE_TASK)
         out_task(o, n, now_ns);
     coil__out(o, "}");

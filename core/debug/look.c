@@ -28,8 +28,12 @@ static void describe(const struct scope *s, int depth, struct coil_node *ret)
         .opaque_ = s,
     };
     coil__scope_describe(s, &ret->why);
-    if (s->of_group)
-        ret->task_count = container_of(s, const struct group, scope)->count;
+    if (s->of_group) {
+        const struct group *g = container_of(s, const struct group, scope);
+
+        ret->task_count = g->count;
+        ret->dormant_count = g->dormant_count;
+    }
 }
 
 int coil_tree_first(struct coil_node *ret)

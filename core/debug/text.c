@@ -97,6 +97,10 @@ static void out_scope(struct out *o, const struct coil_node *n, int64_t now_ns)
     if (n->kind == COIL_NODE_GROUP) {
         coil__out(o, "group of ");
         out_count(o, n->task_count, " task", " tasks");
+        if (n->dormant_count) {
+            coil__out(o, ", of which ");
+            out_count(o, n->dormant_count, " has no stack yet", " have no stack yet");
+        }
     } else {
         coil__out(o, n->shielded ? "shield" : "scope");
     }

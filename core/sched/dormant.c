@@ -97,6 +97,7 @@ static void end(struct dormant *d, int code)
     bool gave_in = d->gave_in;
 
     list_remove(&d->link);
+    g->dormant_count--;
     give_back(loop, d);
     loop->living--;
     coil__group_lost(g, h, &e, gave_in);
@@ -125,6 +126,7 @@ static void wake(struct dormant *d)
         t->handle->task = t;
     }
     list_remove(&d->link);
+    g->dormant_count--;
     give_back(loop, d);
 }
 
@@ -188,6 +190,7 @@ static void join(struct group *g, struct dormant *d)
     if (!list_linked(&g->dormant))
         list_init(&g->dormant);
     list_push_back(&g->dormant, &d->link);
+    g->dormant_count++;
     g->scope.loop->living++;
     if (d->handle) {
         d->handle->task = NULL;

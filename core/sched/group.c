@@ -36,6 +36,7 @@ void coil_group_begin_at(struct coil_group *public, const char *site)
     g->count = 0;
     g->services = 0;
     g->dormant.next = NULL;
+    g->dormant_count = 0;
     g->errors = NULL;
     g->dropped = 0;
 }

@@ -19,6 +19,7 @@ struct group {
     bool waiting;        /* the host is parked in the end */
     bool task_gave_in;   /* a task returned -ECANCELED that was not its own affair */
     struct list dormant; /* tasks without a stack; not a list before the first */
+    size_t dormant_count;
     struct coil_task *host;
     size_t count;           /* tasks that have not ended, or are being started */
     size_t services;        /* of these */

@@ -38,7 +38,8 @@ struct coil_node {
     int depth;                    /* the root's is 0 */
     const struct coil_task *task; /* the task; of a scope, who began it; NULL: the root */
     const char *site;             /* file:line of the spawn, or the begin */
-    size_t task_count;            /* of a group: how many have not ended */
+    size_t task_count;            /* of a group: how many have not ended; */
+    size_t dormant_count;         /* of these, how many have no stack yet, and are no nodes */
     int64_t deadline_ns;          /* its own; COIL_FOREVER if none */
     int shielded;
     int requested;                /* asked to finish, softly */
