@@ -226,7 +226,9 @@ static int wait_for_condition(void *on)
     struct all *a = on;
     int r;
 
-    CHECK_EQ(coil_lock_acquire_nowait(&a->lock), 0);
+    r = coil_lock_acquire(&a->lock);
+    if (r < 0)
+        return r;
     r = coil_condition_wait(&a->condition, &a->lock);
     CHECK_EQ(coil_lock_release(&a->lock), 0);
     return r;

@@ -23,41 +23,32 @@ struct coil_testing_options coil_testing_seeded(uint64_t seed)
 
 /* --- Descriptors ----------------------------------------------------------------------------- */
 
+#define FDS_MOST 65536 /* those beyond are not looked at */
+
+/* On the stack: a test may leave its run by a jump, and nothing must be lost by that. */
 struct fds {
-    int *numbers; /* NULL: no memory, and nothing is known */
-    size_t count;
+    uint64_t bits[FDS_MOST / 64];
 };
-
-static void add(struct fds *all, int fd)
-{
-    int *numbers = realloc(all->numbers, (all->count + 1) * sizeof(*numbers));
-
-    if (!numbers)
-        return;
-    all->numbers = numbers;
-    all->numbers[all->count++] = fd;
-}
-
-static struct fds fds_now(void)
-{
-    struct fds all = {0};
-    DIR *dir = opendir("/proc/self/fd");
-    struct dirent *entry;
-
-    while (dir && (entry = readdir(dir)))
-        if (entry->d_name[0] != '.' && atoi(entry->d_name) != dirfd(dir))
-            add(&all, atoi(entry->d_name));
-    if (dir)
-        closedir(dir);
-    return all;
-}
 
 static bool has(const struct fds *all, int fd)
 {
-    for (size_t i = 0; i < all->count; i++)
-        if (all->numbers[i] == fd)
-            return true;
-    return false;
+    return all->bits[fd / 64] >> fd % 64 & 1;
+}
+
+static void find_fds(struct fds *ret)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    struct dirent *entry;
+
+    memset(ret, 0, sizeof(*ret));
+    while (dir && (entry = readdir(dir))) {
+        int fd = atoi(entry->d_name);
+
+        if (entry->d_name[0] != '.' && fd != dirfd(dir) && fd < FDS_MOST)
+            ret->bits[fd / 64] |= UINT64_C(1) << fd % 64;
+    }
+    if (dir)
+        closedir(dir);
 }
 
 static void say_fd(struct coil_testing_report *report, int fd, const char *what)
@@ -74,12 +65,12 @@ static void say_fd(struct coil_testing_report *report, int fd, const char *what)
 static void compare_fds(struct coil_testing_report *report, const struct fds *before,
                         const struct fds *after)
 {
-    for (size_t i = 0; i < after->count; i++)
-        if (!has(before, after->numbers[i]))
-            say_fd(report, after->numbers[i], "was left open");
-    for (size_t i = 0; i < before->count; i++)
-        if (!has(after, before->numbers[i]))
-            say_fd(report, before->numbers[i], "was closed, and is not the run's");
+    for (int fd = 0; fd < FDS_MOST; fd++) {
+        if (has(after, fd) && !has(before, fd))
+            say_fd(report, fd, "was left open");
+        if (has(before, fd) && !has(after, fd))
+            say_fd(report, fd, "was closed, and is not the run's");
+    }
 }
 
 /* --- Memory ---------------------------------------------------------------------------------- */
@@ -200,14 +191,12 @@ int coil_testing_run_at(const struct coil_testing_options *options, coil_task_fn
         return -EINVAL;
     memset(w.report, 0, sizeof(*w.report));
     w.report->seed = w.options.seed;
-    before = fds_now();
+    find_fds(&before);
     r = run(&w, site);
-    after = fds_now();
+    find_fds(&after);
     compare_fds(w.report, &before, &after);
     if (w.live)
         coil__testing_say(w.report, "%ld pieces of memory did not go back", w.live);
-    free(before.numbers);
-    free(after.numbers);
     if (r == -EDEADLK && w.report->text[0])
         return r;
     return w.report->text[0] ? -EUCLEAN : r;
