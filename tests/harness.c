@@ -102,9 +102,25 @@ static int run_body(void *arg)
     return 0;
 }
 
+static int tell_backend(void *ret)
+{
+    *(const char **)ret = coil_backend_name();
+    return 0;
+}
+
+/* What coil would choose, where nobody has named one: a testing run would choose sim. */
+static const char *chosen_backend(const struct coil_loop_options *options)
+{
+    const char *name = options->backend;
+
+    if (!name && !getenv("COIL_BACKEND"))
+        CHECK_EQ(coil_run(NULL, tell_backend, &name), 0);
+    return name;
+}
+
 void harness_run(const struct coil_loop_options *options, void (*body)(void))
 {
-    const struct coil_testing_options o = {
+    struct coil_testing_options o = {
         .loop = *options,
         .seed = getenv("COIL_TEST_LATE") ? options->shuffle_seed : 0,
         .late_percent = 25,
@@ -116,6 +132,7 @@ void harness_run(const struct coil_loop_options *options, void (*body)(void))
     int r;
 
     harness_need_backend();
+    o.loop.backend = chosen_backend(options);
     r = coil_testing_run(&o, run_body, &body, &report);
     if (report.text[0])
         harness_fail(report.backend, 0, report.text);
