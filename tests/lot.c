@@ -331,3 +331,70 @@ COIL_TEST(lot, a_task_that_holds_nothing_ends_as_ever)
         SPAWN(&g, end_at_once, NULL);
     CHECK_EQ(coil_group_end(&g, 0), 0);
 }
+
+static int park_somewhere(void *lot)
+{
+    return coil_lot_park(lot, "a test");
+}
+
+COIL_TEST(lot, s5_11_reparked_to_where_they_are_all_move_once)
+{
+    static struct coil_lot lot = COIL_LOT_INIT;
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, park_somewhere, &lot), 0);
+    CHECK_EQ(coil_group_spawn(&g, park_somewhere, &lot), 0);
+    coil_yield_shielded();
+    coil_yield_shielded();
+    CHECK_EQ(coil_lot_repark(&lot, &lot, SIZE_MAX), 2);
+    CHECK_EQ(coil_lot_count(&lot), 2);
+    CHECK_EQ(coil_lot_unpark(&lot, SIZE_MAX, 0), 2);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+/* Nothing but a cancellation is called -ECANCELED. */
+COIL_TEST(lot, s5_11_an_error_is_not_for_unpark_to_say)
+{
+    static struct coil_lot lot = COIL_LOT_INIT;
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, park_somewhere, &lot), 0);
+    coil_yield_shielded();
+    coil_yield_shielded();
+    CHECK_EQ(coil_lot_unpark(&lot, 1, -ECANCELED), 0);
+    CHECK_EQ(coil_lot_count(&lot), 1);
+    CHECK_EQ(coil_lot_unpark(&lot, 1, 0), 1);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+static struct {
+    struct coil_breaker breaker;
+    struct coil_lot lot;
+    struct coil_task *task;
+} last_will;
+
+static void add_breaker(void *value)
+{
+    (void)value;
+    CHECK_EQ(coil_breaker_add(&last_will.breaker, last_will.task, &last_will.lot), 0);
+}
+
+static int leave_a_will(void *arg)
+{
+    static struct coil_local key = {.destroy = add_breaker};
+
+    last_will.task = coil_task_self();
+    return coil_local_set(&key, arg);
+}
+
+COIL_TEST(lot, s5_11_a_breaker_added_while_its_task_ends_breaks)
+{
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, leave_a_will, &g), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_lot_park(&last_will.lot, "a test"), -EOWNERDEAD);
+}

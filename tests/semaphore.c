@@ -612,3 +612,50 @@ COIL_TEST(semaphore, a_limiter_refuses_what_makes_no_sense)
     CHECK_EQ(coil_limiter_acquire_for(&l, &t, &l), -EINVAL); /* in use */
     CHECK_EQ(coil_limiter_release(&l, &t), 0);
 }
+
+static enum coil_abort release_one(void *semaphore)
+{
+    CHECK_EQ(coil_semaphore_release(semaphore), 0);
+    return COIL_ABORT_DONE;
+}
+
+static int release_when_cancelled(void *semaphore)
+{
+    return coil_park(release_one, semaphore, "a test");
+}
+
+struct taker {
+    struct coil_semaphore *semaphore;
+    int result;
+};
+
+static int take_one(void *arg)
+{
+    struct taker *t = arg;
+
+    t->result = coil_semaphore_acquire(t->semaphore);
+    return 0;
+}
+
+/* All of a group are cancelled before the first of them is told. */
+COIL_TEST_IN_ORDER(semaphore, s4_4_what_an_abort_function_releases_is_not_for_who_is_cancelled)
+{
+    struct coil_semaphore s = COIL_SEMAPHORE_INIT(0, 9);
+    struct taker cancelled = {&s, 99};
+    struct taker next = {&s, 99};
+    struct coil_group outer;
+    struct coil_group g;
+
+    coil_group_begin(&outer);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, release_when_cancelled, &s), 0);
+    CHECK_EQ(coil_group_spawn(&g, take_one, &cancelled), 0);
+    CHECK_EQ(coil_group_spawn(&outer, take_one, &next), 0);
+    for (int i = 0; i < 4; i++)
+        coil_yield_shielded();
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(cancelled.result, -ECANCELED);
+    CHECK_EQ(coil_group_end(&outer, 0), 0);
+    CHECK_EQ(next.result, 0);
+}

@@ -1,4 +1,6 @@
 /* sync.c - semantics.md section 5: what holds for every primitive, tried on each. */
+#include <pthread.h>
+
 #include "waits.h"
 
 /* One of each, and whatever else a wait on it needs. */
@@ -684,4 +686,80 @@ COIL_TEST(sync, anyio_398_387_947_1145_whoever_is_cancelled_when_nobody_is_left_
             cancel_in_pattern(k, pattern, true);
         }
     }
+}
+
+/* --- What cannot be mended -------------------------------------------------------------------- */
+
+static int end_with_a_token(void *limiter)
+{
+    struct coil_token token = COIL_TOKEN_INIT;
+
+    return coil_limiter_acquire(limiter, &token);
+}
+
+static int end_with_a_lock(void *arg)
+{
+    struct coil_lock lock = COIL_LOCK_INIT;
+
+    (void)arg;
+    return coil_lock_acquire(&lock);
+}
+
+static void run_end_with_a_token(void)
+{
+    static struct coil_limiter limiter = COIL_LIMITER_INIT(1);
+    const struct coil_loop_options options = harness_options();
+
+    CHECK_EQ(coil_run(&options, end_with_a_token, &limiter), 0);
+}
+
+static void run_end_with_a_lock(void)
+{
+    const struct coil_loop_options options = harness_options();
+
+    CHECK_EQ(coil_run(&options, end_with_a_lock, NULL), 0);
+}
+
+Test(sync, a_task_that_ends_holding_what_lies_on_its_stack_aborts_with_a_line)
+{
+    harness_need_backend();
+    CHECK(strstr(harness_abort_line(run_end_with_a_token), "on its own stack"));
+    CHECK(strstr(harness_abort_line(run_end_with_a_lock), "on its own stack"));
+}
+
+static struct all foreign;
+
+static void *notify_from_here(void *arg)
+{
+    (void)arg;
+    (void)coil_condition_notify(&foreign.condition, 1);
+    return NULL;
+}
+
+static int be_notified_by_a_thread(void *arg)
+{
+    struct coil_group g;
+    pthread_t thread;
+
+    (void)arg;
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, wait_for_condition, &foreign), 0);
+    coil_yield_shielded();
+    coil_yield_shielded();
+    CHECK_EQ(pthread_create(&thread, NULL, notify_from_here, NULL), 0);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    return coil_group_end(&g, 0);
+}
+
+static void run_notified_by_a_thread(void)
+{
+    const struct coil_loop_options options = harness_options();
+
+    CHECK_EQ(coil_run(&options, be_notified_by_a_thread, NULL), 0);
+}
+
+Test(sync, waking_from_another_thread_aborts_with_a_line)
+{
+    harness_need_backend();
+    CHECK(strstr(harness_abort_line(run_notified_by_a_thread), "from outside its loop"));
 }

@@ -53,8 +53,9 @@ static void tell_dormant(const struct scope *s, uint8_t before)
         coil__dormants_cancel(container_of(s, struct group, scope));
 }
 
-/* Brings `seen` up to date in s and below, and collects the tasks that have to be told. */
-static void mark(struct scope *top, struct list *to_abort)
+/* Brings `seen` up to date in s and below, and collects the tasks that have to be told: those with
+ * an abort function of a user's apart. */
+static void mark(struct scope *top, struct list *ours, struct list *users)
 {
     struct scope *s = top;
 
@@ -65,7 +66,7 @@ static void mark(struct scope *top, struct list *to_abort)
         s->seen = sees(s);
         if (newly_stopped(s, before) && t->abort && !t->to_abort) {
             t->to_abort = true;
-            list_push_back(to_abort, &t->aborting);
+            list_push_back(t->open_park ? users : ours, &t->aborting);
         }
         tell_dormant(s, before);
         s = s->seen != before ? walk_into(s, top) : walk_past(s, top);
@@ -79,21 +80,31 @@ static void tell(struct coil_task *t)
         unpark(t, -ECANCELED);
 }
 
-/* Marks the whole subtree first: an abort function must not meet a tree of which half is
- * cancelled. */
-static void update_tree(struct scope *s)
+static void tell_all(struct list *to_abort)
 {
-    struct list to_abort;
     struct list *n;
 
-    list_init(&to_abort);
-    mark(s, &to_abort);
-    while ((n = list_pop_front(&to_abort))) {
+    while ((n = list_pop_front(to_abort))) {
         struct coil_task *t = container_of(n, struct coil_task, aborting);
 
         t->to_abort = false;
         tell(t); /* unless an earlier one unparked or shielded it */
     }
+}
+
+/* Marks the whole subtree first: an abort function must not meet a tree of which half is cancelled.
+ * Nor a queue in which somebody stands who is cancelled already: what it hands over is for the next.
+ * So users' come last. */
+static void update_tree(struct scope *s)
+{
+    struct list ours;
+    struct list users;
+
+    list_init(&ours);
+    list_init(&users);
+    mark(s, &ours, &users);
+    tell_all(&ours);
+    tell_all(&users);
 }
 
 /* Something about s changed. */

@@ -28,15 +28,26 @@ static void check_scopes_ended(const struct coil_task *t)
                   t->scope->site);
 }
 
+/* What lies in a frame that is gone cannot be given back: it may be anything by now. */
+static void check_not_on_its_stack(const struct coil_task *t, const struct hold *h)
+{
+    uintptr_t bottom =
+        (uintptr_t)stack_bottom(&t->loop->stacks, t->stack_class, (void *)(uintptr_t)t);
+
+    if (unlikely((uintptr_t)h >= bottom && (uintptr_t)h < (uintptr_t)t))
+        coil__die(
+            "task %s, spawned at %s, ended holding a lock or token that lies on its own stack",
+            t->name, t->site);
+}
+
 /* The task has ended holding these. Whoever wants them must hear of it. */
 static void orphan_holds(struct coil_task *t)
 {
     struct hold *h;
 
     while ((h = t->holds)) {
+        check_not_on_its_stack(t, h);
         t->holds = h->next;
-        if (h->next)
-            h->next->at = &t->holds;
         h->orphan(h);
     }
 }
@@ -51,10 +62,10 @@ void coil__task_main(struct coil_task *self)
     result = self->fn(self->arg);
     check_not_forked(self);
     check_scopes_ended(self);
-    if (unlikely(self->holds))
-        orphan_holds(self);
     if (unlikely(self->locals))
         coil__locals_drop(self->loop, &self->locals);
+    if (unlikely(self->holds)) /* last: a slot's destructor may have added some */
+        orphan_holds(self);
 
     if (unlikely(self->role & ROLE_AGAIN))
         result = coil__dormant_again(self, result);

@@ -103,6 +103,8 @@ static bool notify_first(struct condition *c)
 {
     struct condition_waiter *first = container_of(c->lot.first, struct condition_waiter, w);
 
+    if (unlikely(first->w.task->loop != coil__here.loop))
+        coil__lot_not_ours(first->w.task);
     coil__lot_remove(&first->w);
     if (first->lock->lot.broken) {
         coil__lot_wake(&first->w, -EOWNERDEAD);

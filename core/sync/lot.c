@@ -40,6 +40,8 @@ enum coil_abort coil__lot_leave(void *waiter)
 
 void coil__lot_wake(struct waiter *w, int result)
 {
+    if (unlikely(w->task->loop != coil__here.loop))
+        coil__lot_not_ours(w->task);
     remove_all_of(w);
     w->woken = true;
     unpark(w->task, result);
@@ -68,6 +70,8 @@ size_t coil_lot_unpark(struct coil_lot *lot, size_t count, int result)
 {
     size_t woken = 0;
 
+    if (result < 0)
+        return 0; /* -ECANCELED and -EOWNERDEAD are not the caller's to say */
     while (woken < count && lot_wake_first(lot_of(lot), result))
         woken++;
     return woken;
@@ -77,7 +81,9 @@ size_t coil_lot_repark(struct coil_lot *lot, struct coil_lot *to, size_t count)
 {
     size_t moved = 0;
 
-    for (; moved < count && lot_of(lot)->first; moved++) {
+    if (count > lot_of(lot)->count)
+        count = lot_of(lot)->count; /* to may be lot itself */
+    for (; moved < count; moved++) {
         struct waiter *w = lot_of(lot)->first;
 
         if (lot_of(to)->broken) {
