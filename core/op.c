@@ -548,20 +548,36 @@ int coil__op_look(struct op *op)
     return !op->writes && d->late_error ? 0 : (int)coil__op_perform(op);
 }
 
-int coil__op_begin(struct op *op)
+static int take_side_for(struct op *op)
 {
-    struct loop *loop = coil__here.loop;
     struct descriptor *d;
-    int r = descriptor_get(loop, op->fd, &d);
+    int r = descriptor_get(coil__here.loop, op->fd, &d);
 
     if (r >= 0)
         r = take_side_of(d, op);
+    if (r >= 0)
+        link_to(op, d);
+    return r;
+}
+
+int coil__op_begin(struct op *op)
+{
+    int r = take_side_for(op);
+
     if (r < 0)
         return r;
-    link_to(op, d);
-    r = begin(loop, op);
+    r = begin(coil__here.loop, op);
     if (r < 0)
         (void)coil__op_end(op);
+    return r;
+}
+
+int coil__op_begin_ready(struct op *op)
+{
+    int r = take_side_for(op);
+
+    op->state = OP_DONE;
+    op->result = 0;
     return r;
 }
 

@@ -34,10 +34,12 @@ struct op coil__op_poll(int fd, bool writes);
  *
  * look: 0 if it is ready, -EAGAIN if not; -EBADF, -EBUSY, -ENOMEM.
  * begin: 0, and op->done will be called; or -EBADF, -EBUSY, -ENOMEM, and it is over.
+ * begin_ready: the same for one that is ready: it is over, and op->done will not be called.
  * stop: asks a pending op to hurry. True: it is over, and done will not be called.
  * end: once it is over, lets go of the descriptor. 0, or what became of it. */
 int coil__op_look(struct op *op);
 int coil__op_begin(struct op *op);
+int coil__op_begin_ready(struct op *op);
 bool coil__op_stop(struct op *op);
 int coil__op_end(struct op *op);
 

@@ -843,3 +843,55 @@ COIL_TEST(dormant, a_million_of_them_fit_in_300_megabytes)
     CHECK_EQ(coil_group_end(&g, 0), 0);
     CHECK_EQ(ran, 0);
 }
+
+/* Ready or not, it is the reader from the spawn on. */
+COIL_TEST(dormant, a_descriptor_that_is_ready_at_once_has_its_reader)
+{
+    struct coil_group g;
+    int ends[2];
+    int ran = 0;
+
+    CHECK_EQ(pipe(ends), 0);
+    CHECK_EQ(write(ends[1], "x", 1), 1);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_readable(&g, ends[0], count_it, &ran), 0);
+    CHECK_EQ(coil_group_spawn_readable(&g, ends[0], count_it, &ran), -EBUSY);
+    CHECK_EQ(coil_close(ends[0]), 0);
+    CHECK_EQ(coil_group_end(&g, 0), -EBADF);
+    CHECK_EQ(ran, 0);
+    CHECK_EQ(close(ends[1]), 0);
+}
+
+static struct coil_handle without_stack;
+
+static enum coil_abort cancel_without_stack(void *ctx)
+{
+    (void)ctx;
+    coil_task_cancel(&without_stack, "an abort function");
+    return COIL_ABORT_DONE;
+}
+
+static int cancel_when_cancelled(void *arg)
+{
+    (void)arg;
+    return coil_park(cancel_without_stack, NULL, "a test");
+}
+
+COIL_TEST(dormant, one_that_got_no_stack_has_ended_before_anybody_hears_of_it)
+{
+    const struct coil_spawn_options options = {.handle = &without_stack,
+                                               .stack_size = (size_t)1 << 30};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, cancel_when_cancelled, NULL), 0);
+    coil_yield_shielded();
+    coil_yield_shielded();
+    scarce_begin();
+    CHECK_EQ(coil_group_spawn_later_with(&g, coil_now() + COIL_MILLISECOND, sleep_until_cancelled,
+                                         NULL, &options),
+             0);
+    CHECK_EQ(coil_group_end(&g, 0), -ENOMEM);
+    scarce_end();
+    CHECK_EQ(coil_task_result(&without_stack), -ENOMEM);
+}

@@ -610,3 +610,18 @@ COIL_TEST(gather, s3_9_a_map_makes_do_with_fewer_tasks_than_it_may_have)
     CHECK(busiest > 0);
     CHECK_EQ(starved[99].out, 198);
 }
+
+static int ask_to_come_again(void *arg)
+{
+    (void)arg;
+    return coil_again_later(coil_now());
+}
+
+/* Its return is what the others wait for. */
+COIL_TEST(gather, a_call_does_not_come_again)
+{
+    struct coil_call calls[] = {{.fn = ask_to_come_again}};
+
+    CHECK_EQ(coil_all_of(calls, 1), -EINVAL);
+    CHECK_EQ(coil_first_of(calls, 1, NULL, NULL), -EINVAL);
+}

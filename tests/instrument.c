@@ -1,4 +1,6 @@
 /* instrument.c - semantics.md 8.3: being told what the loop does. */
+#include <unistd.h>
+
 #include <stdlib.h>
 
 #include "parker.h"
@@ -460,4 +462,99 @@ COIL_TEST(instrument, s8_3_a_cancel_is_seen_as_the_task_made_ready)
     CHECK_EQ(calls, 1);
     coil_instrument_remove(&i);
     CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+/* --- Tasks that had no stack ------------------------------------------------------------------ */
+
+static struct coil_handle woken;
+
+static int sleep_till_cancelled(void *arg)
+{
+    (void)arg;
+    return coil_sleep(COIL_FOREVER);
+}
+
+static void cancel_the_group(void *group, struct coil_task *t)
+{
+    (void)t;
+    coil_scope_cancel(coil_group_scope(group), "a hook");
+}
+
+static void cancel_the_woken(void *ctx, struct coil_task *t)
+{
+    (void)ctx;
+    (void)t;
+    coil_task_cancel(&woken, "a hook");
+}
+
+COIL_TEST(instrument, a_hook_may_cancel_the_group_of_a_task_that_wakes)
+{
+    struct coil_group g;
+    struct coil_instrument i = {.task_spawned = cancel_the_group, .ctx = &g};
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_later(&g, coil_now() + COIL_MILLISECOND, sleep_till_cancelled, NULL),
+             0);
+    CHECK_EQ(coil_instrument_add(&i), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    coil_instrument_remove(&i);
+}
+
+COIL_TEST(instrument, a_hook_may_cancel_a_task_that_wakes_to_read)
+{
+    const struct coil_spawn_options options = {.handle = &woken};
+    struct coil_instrument i = {.task_spawned = cancel_the_woken};
+    struct coil_group g;
+    int ends[2];
+
+    CHECK_EQ(pipe(ends), 0);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_readable_with(&g, ends[0], sleep_till_cancelled, NULL, &options), 0);
+    CHECK_EQ(coil_instrument_add(&i), 0);
+    CHECK_EQ(write(ends[1], "x", 1), 1);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    coil_instrument_remove(&i);
+    CHECK_EQ(coil_task_status(&woken), COIL_STATUS_CANCELLED);
+    CHECK_EQ(coil_close(ends[0]), 0);
+    CHECK_EQ(close(ends[1]), 0);
+}
+
+struct tally {
+    int spawned;
+    int exited;
+};
+
+static void count_spawned(void *tally, struct coil_task *t)
+{
+    (void)t;
+    ((struct tally *)tally)->spawned++;
+}
+
+static void count_exited(void *tally, struct coil_task *t)
+{
+    (void)t;
+    ((struct tally *)tally)->exited++;
+}
+
+static int come_twice(void *rounds)
+{
+    return ++*(int *)rounds == 1 ? coil_again_later(coil_now()) : 0;
+}
+
+COIL_TEST(instrument, a_task_that_goes_back_to_sleep_has_exited)
+{
+    struct tally tally = {0};
+    struct coil_instrument i = {
+        .task_spawned = count_spawned, .task_exited = count_exited, .ctx = &tally};
+    struct coil_group g;
+    int rounds = 0;
+
+    CHECK_EQ(coil_instrument_add(&i), 0);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, come_twice, &rounds), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    coil_instrument_remove(&i);
+    CHECK_EQ(rounds, 2);
+    CHECK_EQ(tally.spawned, 2);
+    CHECK_EQ(tally.exited, 2);
 }

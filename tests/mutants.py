@@ -28,7 +28,8 @@ MUTANTS = [Mutant(*m) for m in [
      'core/op.c', 'if (op->result != -ECANCELED)\n        return op->result;',
      'if (op->result != -ECANCELED && !op->asked)\n        return op->result;', {'ledger': RING}),
     ('free_before_completion', 'a task goes on only when its op is over',
-     'core/op.c', 'if (!ask(loop, op))\n        return COIL_ABORT_LATER;', 'ask(loop, op);', {'teardown': RING, 'ledger': RING}),
+     'core/op.c', 'return coil__op_stop(op) ? COIL_ABORT_DONE : COIL_ABORT_LATER;',
+     '((struct op *)op)->state = OP_DONE;\n    return COIL_ABORT_DONE;', {'teardown': RING, 'ledger': RING}),
     ('drop_a_cancel_when_the_ring_is_full', 'a cancel without room is sent later',
      'uring/uring.c', 'b->ask_now = true;\n        return;',
      'list_remove(&op->link);\n        return;', {'ring': RING}),
@@ -40,9 +41,9 @@ MUTANTS = [Mutant(*m) for m in [
     ('take_a_short_read_for_an_empty_socket', 'a short count proves nothing after a hang-up',
      'core/io/perform.c', ' && !(d->sticky & side)', '', {'io': EPOLL}),
     ('close_under_an_operation', 'close waits for what is in flight',
-     'core/io/descriptor.c', '    coil__op_drain(loop, d);\n', '', {'descriptor': RING, 'io': RING}),
+     'core/io/descriptor.c', '    coil__op_drain(loop, fd, d);\n', '', {'descriptor': RING, 'io': RING}),
     ('let_two_read', 'one reader at a time',
-     'core/op.c', 'if (unlikely((*ret)->busy & side_of(op)))', 'if (false)', {'io': RING, 'misuse': RING, 'descriptor': RING}),
+     'core/op.c', 'if (unlikely(d->busy & side_of(op)))', 'if (false)', {'io': RING, 'misuse': RING, 'descriptor': RING}),
     ('raise_sigpipe', 'no signal for a pipe without a reader',
      'core/io/perform.c', 'pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);',
      'pthread_sigmask(SIG_UNBLOCK, &pipe_signal, &before);', {'io': RING}),
@@ -92,7 +93,7 @@ MUTANTS = [Mutant(*m) for m in [
     ('drop_what_is_buffered', 'what nobody will receive is disposed of',
      'core/sync/channel.c', '        if (c->dispose)\n            c->dispose(c->dispose_ctx, item);\n', '', {'channel': EPOLL}),
     ('let_an_abort_function_wait', 'an abort function does not wait',
-     'core/sched/task.c', '    coil__here.task = NULL;\n', '', {'misuse': EPOLL}),
+     'core/sched/task.c', '    coil__here.task = NULL;\n    coil__here.aborting = t;', '    coil__here.aborting = t;', {'misuse': EPOLL, 'task': EPOLL}),
 ]]
 
 

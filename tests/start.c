@@ -1179,3 +1179,39 @@ COIL_TEST(start, s3_8_until_it_has_started_a_service_sees_the_starters_scopes)
     CHECK_EQ(coil_scope_end(&mine, -ECANCELED), 0);
     CHECK_EQ(coil_group_end(&g, 0), 0);
 }
+
+static struct coil_group *elsewhere;
+
+static int start_late(void *arg)
+{
+    int rc = coil_sleep(COIL_MILLISECOND);
+
+    (void)arg;
+    if (rc >= 0)
+        rc = coil_started(1);
+    return rc < 0 ? rc : coil_sleep(COIL_FOREVER);
+}
+
+static int start_service_elsewhere(void *arg)
+{
+    const struct coil_spawn_options options = {.service = 1};
+
+    (void)arg;
+    return coil_group_start_with(elsewhere, start_late, NULL, NULL, &options);
+}
+
+/* Its group ends as soon as there is nothing in it but that service. */
+COIL_TEST(start, s3_8_a_service_started_from_outside_does_not_keep_the_group)
+{
+    struct coil_group outer;
+    struct coil_group g;
+
+    coil_group_begin(&outer);
+    coil_group_begin(&g);
+    elsewhere = &g;
+    CHECK_EQ(coil_group_spawn(&outer, start_service_elsewhere, NULL), 0);
+    coil_yield_shielded();
+    coil_yield_shielded();
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_group_end(&outer, 0), 0);
+}

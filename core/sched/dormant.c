@@ -96,6 +96,8 @@ static void end(struct dormant *d, int code)
     struct handle *h = d->handle;
     bool gave_in = d->gave_in;
 
+    if (h)
+        h->dormant = NULL; /* a failure calls abort functions, which may cancel by it */
     list_remove(&d->link);
     g->dormant_count--;
     give_back(loop, d);
@@ -128,6 +130,7 @@ static void wake(struct dormant *d)
     list_remove(&d->link);
     g->dormant_count--;
     give_back(loop, d);
+    report_new(t); /* last: a hook may cancel it, or its group */
 }
 
 static void time_has_come(struct timer *t)
@@ -139,11 +142,9 @@ static void time_has_come(struct timer *t)
 static void watch_delivered(struct mail *m)
 {
     struct dormant *d = container_of(m, struct dormant, op.mail);
-    bool began = d->op.state == OP_DONE;
-    bool closed = began && d->op.descriptor->closing;
+    bool closed = d->op.descriptor->closing;
 
-    if (began)
-        (void)coil__op_end(&d->op);
+    (void)coil__op_end(&d->op);
     if (d->cancelled)
         end(d, -ECANCELED);
     else if (closed)
@@ -174,6 +175,8 @@ static int fall_asleep(struct loop *loop, struct dormant *d)
         r = coil__op_look(&d->op);
         if (r == -EAGAIN)
             return coil__op_begin(&d->op);
+        if (r == 0)
+            r = coil__op_begin_ready(&d->op);
         if (r == 0)
             watch_done(&d->op);
         return r;
@@ -313,7 +316,7 @@ static int again(struct dormant how, const char *what)
 {
     struct coil_task *self = need_task(what, NULL);
 
-    if (!self->group || self->role & (ROLE_STARTING | ROLE_SERVICE))
+    if (!self->group || self->role & (ROLE_STARTING | ROLE_SERVICE | ROLE_ONCE))
         return -EINVAL;
     if (!(self->role & ROLE_AGAIN))
         self->again = lend(self->loop);
@@ -359,6 +362,7 @@ int coil__dormant_again(struct coil_task *self, int result)
     d->role = self->role & (uint8_t)~ROLE_AGAIN;
     join(d->group, d);
     self->state = TASK_ENDED;
+    report(loop, HOOK_EXITED, self); /* it comes back as a new one */
     coil__switch_for_good(self);
     return 0; /* never */
 }

@@ -53,7 +53,10 @@ static int make_call(void *arg)
 {
     struct coil_call *c = arg;
     struct gather *all = call_of(c)->all;
-    int result = c->fn(c->arg);
+    int result;
+
+    here_task()->role |= ROLE_ONCE;
+    result = c->fn(c->arg);
 
     if (all->completed)
         all->completed(all, c, result);
@@ -150,6 +153,7 @@ static int work(void *arg)
 {
     struct map *m = arg;
 
+    here_task()->role |= ROLE_ONCE;
     while (m->left) {
         char *item = m->items;
         int r = coil_checkpoint_if_cancelled();

@@ -98,6 +98,7 @@ static inline struct coil_task *spawn(struct group *g, coil_task_fn *fn, void *a
         handle_begin(t->handle, t->name, g);
         t->handle->task = t;
     }
+    report_new(t);
     return t;
 }
 
@@ -185,12 +186,18 @@ static void handle_end(struct handle *h, int result, bool cancelled)
 
 /* A task of g has ended, or gone elsewhere. The host waits until there are none, and again, for
  * each service, when there is nothing else. */
-static inline void count_down(struct group *g)
+static inline void tell_host(struct group *g)
 {
-    if (--g->count == g->services && g->waiting) {
+    if (g->count == g->services && g->waiting) {
         g->waiting = false;
         unpark(g->host, 0);
     }
+}
+
+static inline void count_down(struct group *g)
+{
+    g->count--;
+    tell_host(g);
 }
 
 void coil__group_task_ended(struct coil_task *t, int result, int rc, bool was_cancelled)
@@ -304,6 +311,7 @@ static void move(struct coil_task *t, struct start *start)
     if (start->service)
         serve(t, start->group);
     coil__scope_move(&t->own, &start->group->scope);
+    tell_host(start->group); /* it may be waiting already, and have only services left */
     count_down(&start->before);
 }
 

@@ -304,9 +304,13 @@ void coil__main_ended(struct coil_task *t, int rc)
 static int run(struct loop *loop, coil_task_fn *main_fn, void *arg, const char *name,
                const char *site)
 {
+    struct coil_task *t;
+
     report(loop, HOOK_BEFORE_RUN, NULL);
-    if (!coil__task_new(loop, &loop->root, main_fn, arg, loop->stack_class, name, site))
+    t = coil__task_new(loop, &loop->root, main_fn, arg, loop->stack_class, name, site);
+    if (!t)
         return -ENOMEM;
+    report_new(t);
     if (loop->runtime)
         coil__runtime_entered(loop->runtime, loop);
     while (!loop->main_ended)

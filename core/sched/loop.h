@@ -121,6 +121,13 @@ static inline void report(struct loop *loop, enum hook hook, struct coil_task *t
         coil__instruments_report(loop, hook, t, 0);
 }
 
+/* Of a task that is new, and complete. */
+static inline void report_new(struct coil_task *t)
+{
+    if (unlikely(t->loop->hooks))
+        coil__instruments_report_spawn(t->loop, t);
+}
+
 /* Fires what is due. */
 static inline void fire_timers(struct loop *loop)
 {

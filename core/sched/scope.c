@@ -92,9 +92,9 @@ static void tell_all(struct list *to_abort)
     }
 }
 
-/* Marks the whole subtree first: an abort function must not meet a tree of which half is cancelled.
- * Nor a queue in which somebody stands who is cancelled already: what it hands over is for the next.
- * So users' come last. */
+/* Marks the whole subtree first: an abort function must not meet a tree of which half is cancelled,
+ * nor a queue in which somebody stands who is cancelled already, since what it hands over is for
+ * the next. So users' come last. */
 static void update_tree(struct scope *s)
 {
     struct list ours;

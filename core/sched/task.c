@@ -116,8 +116,6 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
     scope_join(&t->own, parent, t, site);
     loop->living++;
     push_ready(loop, t);
-    if (unlikely(loop->hooks))
-        coil__instruments_report_spawn(loop, t);
     return t;
 }
 

@@ -164,7 +164,8 @@ COIL_API COIL_MUST_CHECK int coil_group_spawn_readable_at(struct coil_group *g, 
  * When it has returned, with 0 or more, its stack is given back; its handle, its name and its place
  * in the group stay, and so does a cancel of it. Its function then begins anew, with the same arg.
  * A negative result ends it as ever, and so does -EBADF or -EBUSY about fd then.
- * 0.  -ENOMEM.  -EINVAL: for the main task, for services, and before coil_started. */
+ * 0.  -ENOMEM.  -EINVAL: for the main task, for services, before coil_started, and in a call of
+ * coil/gather.h. */
 COIL_API COIL_MUST_CHECK int coil_again_later(int64_t when_ns);
 COIL_API COIL_MUST_CHECK int coil_again_readable(int fd);
 

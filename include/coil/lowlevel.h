@@ -63,7 +63,7 @@ struct coil_lot {
 COIL_API COIL_MUST_CHECK int coil_lot_park(struct coil_lot *lot, const char *what);
 
 /* Makes up to count tasks ready, the longest waiting first; coil_lot_park returns result in each
- * (>= 0). Returns how many there were. Not a checkpoint. */
+ * (>= 0; of a negative one, nothing comes). Returns how many there were. Not a checkpoint. */
 COIL_API size_t coil_lot_unpark(struct coil_lot *lot, size_t count, int result);
 
 /* Moves up to count tasks to the end of another lot without waking them. Returns how many. */

@@ -132,7 +132,8 @@ struct coil_condition {
  * wait for the lock. One that was notified first is not cancelled by this call.
  * 0.  -ECANCELED: asked to stop; nobody's notification was spent on us.
  * -EPERM: the calling task does not hold l.  -EINVAL: l is NULL.
- * -EOWNERDEAD: meanwhile a task has ended that held l. */
+ * -EOWNERDEAD: meanwhile a task has ended that held l. Who waits to be notified hears of it when
+ * notified: whoever meets -EOWNERDEAD should notify all, which needs no lock. */
 COIL_API COIL_MUST_CHECK int coil_condition_wait(struct coil_condition *c, struct coil_lock *l);
 
 /* Is it as it should be? 0: no.  Above: yes.  Below: it never will be. Is called with the lock
@@ -247,7 +248,9 @@ struct coil_limiter {
 };
 #define COIL_LIMITER_INIT(total) COIL_AFTER_LOT_((uint64_t)(total))
 
-/* The borrower's memory, which belongs to the limiter until the token is released. */
+/* The borrower's memory, which belongs to the limiter until the token is released, or the borrowing
+ * task has ended. A task must not end with one that lies on its own stack: that aborts with a line,
+ * as it does with a lock. */
 struct coil_token {
     uint64_t opaque_[9];
 };
