@@ -92,8 +92,6 @@ MUTANTS = [Mutant(*m) for m in [
      'core/sync/lot.c', 'remove_all_of(w);\n    w->woken = true;', 'coil__lot_remove(w);\n    w->woken = true;', {'select': EPOLL}),
     ('drop_what_is_buffered', 'what nobody will receive is disposed of',
      'core/sync/channel.c', '        if (c->dispose)\n            c->dispose(c->dispose_ctx, item);\n', '', {'channel': EPOLL}),
-    ('let_an_abort_function_wait', 'an abort function does not wait',
-     'core/sched/task.c', '    coil__here.task = NULL;\n    coil__here.aborting = t;', '    coil__here.aborting = t;', {'misuse': EPOLL, 'task': EPOLL}),
 ]]
 
 
