@@ -2187,6 +2187,7 @@ COIL_TEST(io, a_terminal_is_read_line_by_line_until_it_hangs_up)
     struct coil_group g;
     int master;
     int slave;
+    ssize_t n;
 
     CHECK_EQ(openpty(&master, &slave, NULL, NULL, NULL), 0);
     c.fd = slave;
@@ -2201,7 +2202,10 @@ COIL_TEST(io, a_terminal_is_read_line_by_line_until_it_hangs_up)
     CHECK_EQ(c.result, 11);
     CHECK_EQ(memcmp(buf, "half whole\n", 11), 0);
 
-    wire_drain(master); /* the echo */
+    for (ssize_t echoed = 0; echoed < 12; echoed += n) { /* the kernel echoes when it likes */
+        n = coil_read(master, buf, sizeof(buf));
+        CHECK(n > 0);
+    }
     c = (struct caller){.call = CALL_READ, .fd = master, .buf = buf, .n = sizeof(buf)};
     coil_group_begin(&g);
     caller_start(&g, &c);

@@ -22,8 +22,8 @@ void coil__dormant_pool_close(struct loop *loop); /* all have been returned */
 void coil__dormant_cancel(struct dormant *d);
 bool coil__dormant_cancelled(const struct dormant *d);
 
-/* All of a group, which is cancelled now. Of the user's it runs at most an instrument's hook, for who
- * waited for one of them. */
+/* All of a group, which is cancelled now. Of the user's it runs at most an instrument's hook, for
+ * who waited for one of them. */
 void coil__dormants_cancel(struct group *g);
 
 /* The calling task has said that it goes back to sleep, and its function has returned result. Does
