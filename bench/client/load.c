@@ -227,6 +227,8 @@ static void connection_open(struct connection *c)
         die(EXIT_LOST, "socket: %s", strerror(errno));
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){1}, sizeof(int));
+    /* While the port rests, a server may still listen on it. */
+    setsockopt(c->fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
     if (bind(c->fd, (struct sockaddr *)&from, sizeof(from)) < 0)
         die(EXIT_LOST, "bind: %s", strerror(errno));
     if (connect(c->fd, (struct sockaddr *)&to, sizeof(to)) < 0 && errno != EINPROGRESS)
