@@ -1,4 +1,4 @@
-"""Who takes part: each one's command line, whom it is held against, and which are the same program."""
+"""Who takes part: command lines, who is held against whom, and which are the same program."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,8 @@ def wanted(context, contestants):
 def servers(context, loops):
     """The echo servers that run so many loops, in the order of a round: a reference stands between
     the two that are held against it. The Python peers have one loop, and are left out of more."""
-    echo, bench, peers = context.build / "examples/echo", context.build / "bench", context.build / "peers"
+    echo, bench = context.build / "examples/echo", context.build / "bench"
+    peers = context.build / "peers"
     of_loops = ("--loops", loops)
     contestants = [
         coil(echo, "io_uring", *of_loops), raw(bench / "raw_uring", *of_loops),
