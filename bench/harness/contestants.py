@@ -45,7 +45,7 @@ def wanted(context, contestants):
             if context.peers is None or c.kind in ("coil", "raw") or c.family in context.peers]
 
 
-def servers(context, loops):
+def echo_servers(context, loops):
     """The echo servers that run so many loops, in the order of a round: a reference stands between
     the two that are held against it. The Python peers have one loop, and are left out of more."""
     echo, bench = context.build / "examples/echo", context.build / "bench"

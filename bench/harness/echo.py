@@ -19,7 +19,6 @@ import contextlib
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import statistics
@@ -34,6 +33,7 @@ from pathlib import Path
 import contestants
 import process
 import rows
+import servers
 import stats
 
 NAME = "echo"
@@ -44,7 +44,6 @@ CLIENT_BUSY_MAX = 0.90
 LATE_MAX = 0.01                 # of an open loop's requests
 ANSWER_LIMIT_S = 25             # the client gives up before
 CALLS_BURST_S = 0.05
-DESCRIPTORS = 16384
 
 
 @dataclass(frozen=True)
@@ -111,57 +110,7 @@ def places(per_core):
     return ",".join(map(str, server_cores())), cores[-1]
 
 
-def allow_descriptors():
-    """A thousand connections, while the thousand of the last burst may still be closing."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < enough:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
-
-
-# --- A server and what it is asked ---------------------------------------------------------------
-
-class Server:
-    """A contestant that is up, or the reason why it is not."""
-
-    def __init__(self, contestant):
-        self.contestant = contestant
-        self.name = contestant.name
-        self.process = None
-        self.trouble = None         # why it was skipped or failed
-        self.failed = False
-        self.bursts = {}            # by shape
-        self.calls = {}             # system calls per request, by shape
-
-    @property
-    def up(self):
-        return self.process is not None and self.trouble is None
-
-    def start(self, core, context):
-        if not self.contestant.needs.exists():
-            raise process.Unavailable(f"{self.contestant.needs.name} was not built or installed")
-        self.port = process.free_port()
-        self.process = process.Process(
-            self.name, [*self.contestant.argv, "--port", self.port], core, context.log_folder,
-            "listening")
-        # For the page, which names every command and the version that it announced.
-        context.__dict__.setdefault("lines", {}).setdefault(
-            self.name, {"command": self.process.argv, "line": self.process.line})
-
-    def stop(self):
-        if self.process:
-            self.process.stop()
-
-    def attempt(self, step, *arguments):
-        """Runs one step; a failure takes this server out of the run and is kept."""
-        try:
-            return step(self, *arguments)
-        except process.Unavailable as e:
-            self.trouble = str(e)
-        except (process.WrongAnswer, OSError, ValueError, subprocess.SubprocessError) as e:
-            self.trouble, self.failed = f"{type(e).__name__}: {e}"[:200], True
-        return None
-
+# --- What a server is asked -----------------------------------------------------------------------
 
 class Client:
     """client/load, connected to a server and ready to begin."""
@@ -237,6 +186,12 @@ def traced(pid, table):
         strace.stderr.close()
 
 
+def verify_all(those_up, context, core):
+    for server in those_up:
+        if server.up:
+            server.attempt(verify, context, core)
+
+
 def calls_per_request(server, shape, context, core):
     """System calls per request, in a burst of its own; None if nobody may count them.
 
@@ -259,33 +214,26 @@ def calls_in(table):
 
 # --- The rounds ----------------------------------------------------------------------------------
 
-def takes_part(shape, contestant, round_index, rounds):
-    """Some have fewer rounds; those are spread over the run, and the first is one of them."""
-    count = shape.rounds_of(contestant)
-    return -(-count * (round_index + 1) // rounds) > -(-count * round_index // rounds)
-
-
-def go_round(servers, all_shapes, context, core):
+def go_round(those_up, all_shapes, context, core):
     rounds = max(count for shape in all_shapes for _, count in shape.rounds)
     for round_index in range(rounds):
-        order = servers if round_index % 2 == 0 else servers[::-1]
         for shape in all_shapes:
             context.progress(f"{shape.bench}, {shape.name}: round {round_index + 1} of {rounds}")
-            for server in order:
-                if server.up and takes_part(shape, server.contestant, round_index, rounds):
+            for server in servers.in_turn(those_up, round_index):
+                if servers.takes_part(shape.rounds_of(server.contestant), round_index, rounds):
                     figures = server.attempt(burst, shape, context, core)
                     if figures:
                         figures["round"] = round_index
                         server.bursts.setdefault(shape, []).append(figures)
 
 
-def count_calls(servers, all_shapes, context, core):
+def count_calls(those_up, all_shapes, context, core):
     """Last, so that nobody is measured who has been traced."""
     if not shutil.which("strace"):
         return
     for shape in all_shapes:
         context.progress(f"{shape.bench}, {shape.name}: system calls")
-        for server in servers:
+        for server in those_up:
             if server.up and server.bursts.get(shape):
                 server.calls[shape] = server.attempt(calls_per_request, shape, context, core)
                 if server.up and server.calls[shape] is None:
@@ -296,33 +244,15 @@ def field(context, per_core, all_shapes):
     """All servers of so many loops: up, verified, measured, down again."""
     server_core, client_core = places(per_core)
     loops = loops_per_core() if per_core else 1
-    servers = [Server(c) for c in contestants.servers(context, loops)
-               if any(shape.rounds_of(c) for shape in all_shapes)]
-    try:
-        for server in servers:
-            context.progress(f"starting {server.name}")
-            server.attempt(Server.start, server_core, context)
-        for server in servers:
-            if server.up:
-                server.attempt(verify, context, client_core)
-        go_round(servers, all_shapes, context, client_core)
+    who = [c for c in contestants.echo_servers(context, loops)
+           if any(shape.rounds_of(c) for shape in all_shapes)]
+    with servers.all_up(who, server_core, context) as those_up:
+        verify_all(those_up, context, client_core)
+        go_round(those_up, all_shapes, context, client_core)
         if not context.quick:
             closed = [shape for shape in all_shapes if shape.bench != "latency"]
-            count_calls(servers, closed, context, client_core)
-    finally:
-        for server in servers:
-            server.stop()
-    fail_silent_coil(servers)
-    return servers
-
-
-def fail_silent_coil(servers):
-    """A coil server that does not start has failed, unless its reference cannot run here either."""
-    by_name = {server.name: server for server in servers}
-    for server in servers:
-        reference = by_name.get(server.contestant.reference)
-        if reference and server.trouble and not reference.trouble:
-            server.failed = True
+            count_calls(those_up, closed, context, client_core)
+    return those_up
 
 
 # --- Rows ----------------------------------------------------------------------------------------
@@ -374,7 +304,7 @@ def estimate_s(context):
     total = 0
     for per_core in (False, True):
         mine = [shape for shape in shapes(context) if shape.per_core == per_core]
-        for contestant in contestants.servers(context, loops_per_core() if per_core else 1):
+        for contestant in contestants.echo_servers(context, loops_per_core() if per_core else 1):
             if mine and contestant.needs.exists():
                 total += 0.5 + sum(shape_s(shape, contestant, context.quick) for shape in mine)
     return total
@@ -390,21 +320,16 @@ def shape_s(shape, contestant, quick):
 
 
 def run(context):
-    allow_descriptors()
-    context.log_folder.mkdir(parents=True, exist_ok=True)
     result = []
     for per_core in (False, True):
         mine = [shape for shape in shapes(context) if shape.per_core == per_core]
         if not mine:
             continue
-        servers = field(context, per_core, mine)
-        found = [row(server, shape) for shape in mine for server in servers
+        those_up = field(context, per_core, mine)
+        found = [row(server, shape) for shape in mine for server in those_up
                  if shape.rounds_of(server.contestant)]
-        who = [server.contestant for server in servers]
-        rows.hold_against([r for r in found if r["bench"] != "latency"],
-                          contestants.references(who), contestants.twins(who), LIMIT)
-        rows.hold_against([r for r in found if r["bench"] == "latency"],
-                          contestants.references(who), contestants.twins(who))
+        servers.hold_against(those_up, [r for r in found if r["bench"] != "latency"], LIMIT)
+        servers.hold_against(those_up, [r for r in found if r["bench"] == "latency"])
         result += found
     return result
 
@@ -438,7 +363,7 @@ def main():
     build = options.build.resolve()
     context = types.SimpleNamespace(
         build=build, python=options.python, quick=options.quick, peers=options.peers,
-        rng=random.Random(options.seed), log_folder=build / "bench/logs",
+        rng=random.Random(options.seed), log_folder=build / "bench/logs", commands={},
         progress=lambda text: print(f"\r{text:70}", end="", file=sys.stderr))
     if options.list:
         print(*(f"{bench}: {shape}" for bench, shape in plan(context)), sep="\n")

@@ -1,204 +1,168 @@
-#!/usr/bin/env python3
-"""The micro benches: coil's in Google Benchmark, the peers' in Python. Measures and writes JSON.
+"""The micro benches: one call each, in Google Benchmark over the public API (../micro/).
 
-Each answers one question (the comment at the top of its file in micro/); report.py makes the table.
+The binary runs twice in turn: its second process is the A/A of the first. In each process the
+repetitions of all benches are shuffled among each other.
 """
 
-import argparse
 import json
 import os
-import statistics
 import subprocess
-import sys
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-BINARY_LIMIT_S = 600
-PEER_LIMIT_S = 60
-PEER_RATIO_MAX = 1 / 50
+import process
+import rows
+
+NAME = "micro"
+TITLE = "One call at a time"
+UNIT = "ns CPU/operation"
+LIMIT_S = 600
+AGAIN = "-again"
+
 
 def both(reference, limit=None):
     return {"coil-io_uring": (reference, limit), "coil-epoll": (reference, limit)}
 
 
 # What each may cost: so many ns, or so many times its reference, which stands in the same bench.
-# With "peer", it is also compared with the fastest of the peers.
 BENCHES = {
-    "yield": {"limit_ns": 15, "references": both("bare_jump", 3.0), "peer": True},
+    "yield": {"limit_ns": 15, "references": both("bare_jump", 3.0)},
     "yield_apart": {"limit_ns": 15, "references": both("bare_return", 3.0)},
-    "spawn_join": {"limit_ns": 80, "peer": True},
+    "spawn_join": {"limit_ns": 80},
     "spawn_join_one": {"limit_ns": 80},
-    "cancel_join": {"limit_ns": 200, "peer": True},
+    "cancel_join": {"limit_ns": 200},
     "cancel_join_one": {"limit_ns": 200},
-    "timeout_scope": {"limit_ns": 40, "peer": True},
+    "timeout_scope": {"limit_ns": 40},
     "timeout_scope_soonest": {"limit_ns": 40},
     "timers": {"limit_ns": 60},
     "cancel_tree": {"limit_ns": 250},
     "spawn_later": {},
-    "channel_round_trip": {"limit_ns": 60, "peer": True},
+    "channel_round_trip": {"limit_ns": 60},
     "channel_round_trip_buffered": {"limit_ns": 60},
     "channel_send_receive": {},
     "select_of_8_ready": {"limit_ns": 80},
     "select_last_of_8": {},
     "select_round_trip": {},
-    # No limit against the peers: asyncio's neither checks for a cancel nor counts against a budget.
-    "lock": {"limit_ns": 5, "peer": True, "peer_ratio_max": None},
-    "lock_hand_over": {"limit_ns": 40, "peer": True},
-    "event_set": {"limit_ns": 30, "peer": True},
+    "lock": {"limit_ns": 5},
+    "lock_hand_over": {"limit_ns": 40},
+    "event_set": {"limit_ns": 30},
     "semaphore": {},
     "receive_cancel": {
         "references": {"coil-io_uring": ("raw_uring", 1.3), "coil-epoll": ("raw_recv", None)},
     },
+    "nop_op": {"references": {"coil-io_uring": ("raw_uring", None)}},
     "echo_round_trip": {"references": both("raw_calls")},
+    "pool_call": {"references": both("bare_call")},
     "checkpoint_alone": {},
     "nop": {},
     "now": {"references": both("clock_gettime")},
 }
 
-PEERS = {
-    "asyncio": ["asyncio_micro.py"],
-    "uvloop": ["asyncio_micro.py", "--uvloop"],
-    "trio": ["trio_micro.py"],
-    "anyio": ["anyio_micro.py"],
-}
+
+def repetitions(context):
+    return 5 if context.quick else 10
 
 
-def percentile_20(values):
-    if len(values) == 1:
-        return values[0]
-    return statistics.quantiles(values, n=5, method="inclusive")[0]
+def plan(context):
+    return [(bench, "") for bench in BENCHES]
 
 
-def pinned(core):
-    """On that core, and gone when we are, however we went."""
-    return ["setpriv", "--pdeathsig", "TERM", "taskset", "-c", str(core)]
+def estimate_s(context):
+    return 36 if context.quick else 130
 
 
-def run_binary(options, core):
-    binary = options.build / "bench/micro"
-    command = pinned(core) + [
-        str(binary), "--benchmark_format=json",
-        f"--benchmark_repetitions={options.repetitions}",
-        f"--benchmark_min_time={options.min_time_s}",
+def command(context):
+    return process.pinned(process.two_cores()[0]) + [
+        str(context.build / "bench/micro"), "--benchmark_format=json",
+        f"--benchmark_repetitions={repetitions(context)}",
+        f"--benchmark_min_time={0.01 if context.quick else 0.05}",
         "--benchmark_enable_random_interleaving=true",
     ]
-    if not binary.exists():
-        return command, None, "bench/micro was not built: no Google Benchmark, or no C++ compiler"
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=BINARY_LIMIT_S)
+
+
+def run_binary(context):
+    """(what it measured, None), or (None, what went wrong)."""
+    try:
+        done = subprocess.run(command(context), stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        return None, f"no end within {LIMIT_S} s"
     if done.returncode != 0:
         last_words = (done.stderr.strip().splitlines() or ["no word"])[-1]
-        return command, None, f"bench/micro: status {done.returncode}: {last_words}"
-    return command, json.loads(done.stdout), None
+        return None, f"status {done.returncode}: {last_words}"
+    return json.loads(done.stdout)["benchmarks"], None
 
 
 def contestant_name(name):
     return f"coil-{name}" if name in ("io_uring", "epoll") else name
 
 
-def rows_of(report):
-    """One row per bench and contestant, from Google Benchmark's row per repetition."""
-    runs = {}
-    for run in report["benchmarks"]:
-        if run["run_type"] == "iteration":
-            bench, contestant = run["run_name"].split("/")[:2]
-            runs.setdefault((bench, contestant_name(contestant)), []).append(run)
-    rows = []
-    for (bench, contestant), repeated in runs.items():
-        row = {"bench": bench, "contestant": contestant}
-        troubles = [run["error_message"] for run in repeated if run.get("error_occurred")]
-        if troubles:
-            rows.append(dict(row, trouble=troubles[0]))
-            continue
-        manual = "manual_time" in repeated[0]["name"]
-        ns = [run["real_time" if manual else "cpu_time"] for run in repeated]
-        row.update(ns_p20=percentile_20(ns), ns_median=statistics.median(ns), ns=ns)
-        if repeated[0].get("label"):
-            row["label"] = repeated[0]["label"]
-        if "allocated_bytes_per_op" in repeated[0]:
-            row["allocated_bytes_per_op"] = max(x["allocated_bytes_per_op"] for x in repeated)
-        rows.append(row)
-    return rows
+def by_contestant(runs):
+    """{(bench, contestant): its repetitions}, from Google Benchmark's entry per repetition."""
+    found = {}
+    for one in runs:
+        if one["run_type"] == "iteration":
+            bench, contestant = one["run_name"].split("/")[:2]
+            found.setdefault((bench, contestant_name(contestant)), []).append(one)
+    return found
 
 
-def run_peers(python, core):
-    rows = []
-    for name, words in PEERS.items():
-        command = pinned(core) + [str(python), str(HERE / "peers" / words[0])] + words[1:]
-        trouble = None
-        try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                                  timeout=PEER_LIMIT_S, check=True)
-            figures = json.loads(done.stdout)
-        except (OSError, subprocess.SubprocessError, ValueError) as e:
-            last_line = (getattr(e, "stderr", None) or str(e)).strip().splitlines()[-1]
-            figures, trouble = {}, last_line
-        for bench in (bench for bench, rule in BENCHES.items() if rule.get("peer")):
-            row = {"bench": bench, "contestant": name, "peer": True}
-            # Its best pass, and no percentile: a peer is shown at its best.
-            rows.append(dict(row, trouble=trouble) if trouble else dict(row, ns_p20=figures[bench]))
-    return rows
+def nanoseconds(one):
+    return one["real_time" if "manual_time" in one["name"] else "cpu_time"]
 
 
-def ratio_to(row, other, limit):
-    return {"against": other["contestant"], "limit": limit,
-            "of_percentiles_20": row["ns_p20"] / other["ns_p20"]}
+def row(bench, contestant, repeated):
+    troubles = [one["error_message"] for one in repeated if one.get("error_occurred")]
+    if troubles:
+        return rows.troubled(bench, "", contestant, troubles[0])
+    samples = [{"round": i, "value": nanoseconds(one)} for i, one in enumerate(repeated)]
+    also = {}
+    if "allocated_bytes_per_op" in repeated[0]:
+        also["bytes allocated"] = max(one["allocated_bytes_per_op"] for one in repeated)
+    label = repeated[0].get("label")
+    return rows.measured(bench, "", contestant, UNIT, samples, also, [label] if label else [])
 
 
-def compare(rows):
-    """Puts ratios and limits beside the figures of coil."""
-    measured = [row for row in rows if "ns_p20" in row]
-    by_key = {(row["bench"], row["contestant"]): row for row in measured}
-    for row in measured:
-        rule = BENCHES[row["bench"]]
-        if not row["contestant"].startswith("coil-"):
-            continue
-        if "limit_ns" in rule:
-            row["limit_ns"] = rule["limit_ns"]
-        name, limit = rule.get("references", {}).get(row["contestant"], (None, None))
-        reference = by_key.get((row["bench"], name))
-        row["ratios"] = [ratio_to(row, reference, limit)] if reference else []
-        peers = [x for x in measured if x["bench"] == row["bench"] and x.get("peer")]
-        if peers:
-            fastest = min(peers, key=lambda peer: peer["ns_p20"])
-            limit = rule.get("peer_ratio_max", PEER_RATIO_MAX)
-            row["ratios"].append(ratio_to(row, fastest, limit))
+def judge(found):
+    for bench, rule in BENCHES.items():
+        mine = [r for r in found if r["bench"] == bench]
+        for name in ("coil-io_uring", "coil-epoll"):
+            reference, limit = rule.get("references", {}).get(name, (None, None))
+            twins = {name: name + AGAIN}
+            of_name = [r for r in mine if r["contestant"] in (name, name + AGAIN, reference)]
+            rows.hold_against(of_name, {name: reference} if reference else {}, twins, limit)
+            for r in of_name:
+                if r["contestant"] == name:
+                    r["limit_value"] = rule.get("limit_ns")
+                    rows.add_aa(of_name, r, name + AGAIN)
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--build", type=Path, default=Path("."), help="the meson build directory")
-    parser.add_argument("--python", type=Path, default=Path(sys.executable),
-                        help="the interpreter that has the peers")
-    parser.add_argument("--out", type=Path, default=Path("micro.json"), help="the file to write")
-    parser.add_argument("--repetitions", type=int, default=20)
-    parser.add_argument("--min-time-s", type=float, default=0.05)
-    parser.add_argument("--list", action="store_true", help="name the benches, and stop")
-    return parser.parse_args()
-
-
-def main():
-    options = arguments()
-    if options.list:
-        print("micro:\n  " + " ".join(BENCHES) + "\n  peers: " + " ".join(PEERS))
-        return 0
-    core = min(os.sched_getaffinity(0))
-    command, report, trouble = run_binary(options, core)
-    rows = rows_of(report) if report else []
-    rows += run_peers(options.python, core)
-    compare(rows)
+def in_order(found):
     benches, first = list(BENCHES), ["coil-io_uring", "coil-epoll"]
-    rows.sort(key=lambda row: (
-        benches.index(row["bench"]),
-        first.index(row["contestant"]) if row["contestant"] in first else len(first),
-    ))
-    result = {"command": command, "context": report and report["context"], "trouble": trouble,
-              "failed": trouble is not None and "not built" not in trouble, "results": rows}
-    options.out.write_text(json.dumps(result, indent=1))
-    if trouble:
-        print(f"  {trouble}", file=sys.stderr)
-    return 1 if result["failed"] else 0
+    return sorted(found, key=lambda r: (
+        benches.index(r["bench"]),
+        first.index(r["contestant"]) if r["contestant"] in first else len(first)))
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def failed(trouble):
+    return [rows.troubled(NAME, "", "coil", trouble, failed=True)]
+
+
+def run(context):
+    if not (context.build / "bench/micro").exists():
+        return [rows.troubled(NAME, "", "coil", "not built: no Google Benchmark, or no C++ compiler")]
+    context.commands["micro"] = os.fspath(context.build / "bench/micro")
+    found = []
+    for again in (False, True):
+        context.progress("second process" if again else "first process")
+        runs, trouble = run_binary(context)
+        if trouble:
+            return failed(trouble)
+        for (bench, contestant), repeated in by_contestant(runs).items():
+            if not again:
+                found.append(row(bench, contestant, repeated))
+            elif contestant.startswith("coil-"):
+                found.append(row(bench, contestant + AGAIN, repeated))
+    unknown = {r["bench"] for r in found} - set(BENCHES)
+    if unknown:
+        return failed(f"no rule for {', '.join(sorted(unknown))}")
+    judge(found)
+    return in_order(found)

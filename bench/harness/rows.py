@@ -71,6 +71,13 @@ def hold_against(rows, references, twins, limit=None):
         row["limit"] = limit
 
 
+def add_aa(rows, row, twin):
+    """Puts A/A into a row that is held against nobody."""
+    second = find(rows, row["bench"], row["shape"], twin)
+    if second and row["samples"]:
+        row["aa"] = stats.compared(second["samples"], row["samples"])
+
+
 def verdict(row):
     """In words: FAILED, skipped, says nothing, over, one over; or nothing at all."""
     if row["trouble"]:
