@@ -36,7 +36,7 @@ struct loop {
     int main_result;
     int failure; /* of the backend: what the run answers, whatever main does. 0: none */
     int64_t trim_at_ns;
-    int64_t now_ns; /* when somebody last read the clock */
+    int64_t now_ns;     /* when somebody last read the clock */
     uintptr_t last_run; /* where a task lies that ran before this one, in a crowd */
 
     const struct coil__backend_ops *ops;
