@@ -55,6 +55,9 @@ struct loop {
     const uint32_t *layout; /* for a debugger */
     struct list dumpers;    /* that others may ask */
     struct locals *locals;  /* the loop's own slots */
+
+    struct rwlock *rwlocks_to_admit; /* where somebody has left who may have stood in the way */
+    bool admitting;                  /* they are being gone through */
     struct instruments instruments;
 
     uint64_t shuffle_state; /* 0: first come, first served */
