@@ -1,4 +1,5 @@
 /* ring.c - setup with its ladder of flags and sizes, the self-test, and io_uring_enter. */
+#define _GNU_SOURCE
 #include "ring.h"
 
 #include "../core/sched/context.h"
@@ -20,6 +21,9 @@
 #define WORKERS_BOUND 4  /* io-wq threads for files */
 #define WORKERS_FREE  16 /* and for what may take forever */
 
+/* Deferred completions that an enter fetches when it need not wait for more. */
+#define TASK_WORK_AN_ENTER 20
+
 /* Each is dropped in turn when the kernel says EINVAL. */
 static const unsigned int setup_ladder[] = {
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
@@ -40,11 +44,11 @@ static const uint8_t opcodes_needed[] = {
 };
 
 /* liburing maps and unmaps with system calls that TSan does not see: without a word it takes the
- * memory of a new ring for that of an old one, of another thread, at the same address. */
+ * memory of a new ring for that of an old one, of another thread, at the same address. The old one
+ * may be of another copy of the library, so the order hangs on what all copies share. */
 #ifdef CONTEXT_TSAN
-static char rings_follow_each_other;
-#define TSAN_RING_OPENED() __tsan_acquire(&rings_follow_each_other)
-#define TSAN_RING_CLOSES() __tsan_release(&rings_follow_each_other)
+#define TSAN_RING_OPENED() __tsan_acquire(&environ)
+#define TSAN_RING_CLOSES() __tsan_release(&environ)
 #else
 #define TSAN_RING_OPENED() ((void)0)
 #define TSAN_RING_CLOSES() ((void)0)
@@ -247,13 +251,8 @@ void coil__ring_submit(struct ring *r)
     enter(r, 0, r->enter & IORING_ENTER_REGISTERED_RING, NULL, 0);
 }
 
-void coil__ring_get_events(struct ring *r)
-{
-    enter(r, 0, (r->enter & IORING_ENTER_REGISTERED_RING) | IORING_ENTER_GETEVENTS, NULL,
-          _NSIG / 8);
-}
-
-void coil__ring_wait(struct ring *r, int64_t deadline_ns)
+/* Fetches so many completions before the deadline, if there are that many. */
+static void enter_until(struct ring *r, unsigned int least, int64_t deadline_ns)
 {
     struct __kernel_timespec until;
     struct io_uring_getevents_arg arg = {.sigmask_sz = _NSIG / 8};
@@ -267,7 +266,21 @@ void coil__ring_wait(struct ring *r, int64_t deadline_ns)
         until.tv_nsec = ns % 1000000000;
         arg.ts = (uint64_t)(uintptr_t)&until;
     }
-    enter(r, 1, r->enter | IORING_ENTER_GETEVENTS, &arg, sizeof(arg));
+    enter(r, least, r->enter | IORING_ENTER_GETEVENTS, &arg, sizeof(arg));
+}
+
+void coil__ring_get_events(struct ring *r, unsigned int count)
+{
+    if (unlikely(count > TASK_WORK_AN_ENTER))
+        enter_until(r, count, 0);
+    else
+        enter(r, 0, (r->enter & IORING_ENTER_REGISTERED_RING) | IORING_ENTER_GETEVENTS, NULL,
+              _NSIG / 8);
+}
+
+void coil__ring_wait(struct ring *r, int64_t deadline_ns)
+{
+    enter_until(r, 1, deadline_ns);
 }
 
 struct io_uring_sqe *coil__ring_sqe(struct ring *r)

@@ -31,6 +31,9 @@ static inline void push_ready(struct loop *loop, struct coil_task *t)
     loop->ready_count++;
 }
 
+/* So many tasks do not stay in the cache from one turn to the next. */
+#define CROWD 2048
+
 static inline struct coil_task *pop_ready(struct loop *loop)
 {
     struct coil_task *t = loop->ready_head;
@@ -44,6 +47,8 @@ static inline struct coil_task *pop_ready(struct loop *loop)
     t->state = TASK_RUNNING;
     t->budget = TASK_BUDGET;
     coil__here.task = t;
+    if (unlikely(loop->ready_count > CROWD))
+        task_prefetch(t, &loop->last_run, -3, 4);
     return t;
 }
 

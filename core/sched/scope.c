@@ -58,11 +58,13 @@ static void tell_dormant(const struct scope *s, uint8_t before)
 static void mark(struct scope *top, struct list *ours, struct list *users)
 {
     struct scope *s = top;
+    uintptr_t last = 0;
 
     while (s) {
         uint8_t before = s->seen;
         struct coil_task *t = s->task;
 
+        task_prefetch(container_of(s, struct coil_task, own), &last, 1, 6);
         s->seen = sees(s);
         if (newly_stopped(s, before) && t->abort && !t->to_abort) {
             t->to_abort = true;
@@ -82,11 +84,13 @@ static void tell(struct coil_task *t)
 
 static void tell_all(struct list *to_abort)
 {
+    uintptr_t last = 0;
     struct list *n;
 
     while ((n = list_pop_front(to_abort))) {
         struct coil_task *t = container_of(n, struct coil_task, aborting);
 
+        task_prefetch(t, &last, -2, 2);
         t->to_abort = false;
         tell(t); /* unless an earlier one unparked or shielded it */
     }

@@ -31,8 +31,7 @@ static void check_scopes_ended(const struct coil_task *t)
 /* What lies in a frame that is gone cannot be given back: it may be anything by now. */
 static void check_not_on_its_stack(const struct coil_task *t, const struct hold *h)
 {
-    uintptr_t bottom =
-        (uintptr_t)stack_bottom(&t->loop->stacks, t->stack_class, (void *)(uintptr_t)t);
+    uintptr_t bottom = (uintptr_t)coil__stack_bottom(&t->loop->stacks, t->stack_class, t);
 
     if (unlikely((uintptr_t)h >= bottom && (uintptr_t)h < (uintptr_t)t))
         coil__die(
@@ -92,7 +91,7 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
     }
     if (!t)
         return NULL;
-    coil__context_make(&t->context, stack_bottom(&loop->stacks, stack_class, t));
+    coil__context_make(&t->context, coil__stack_bottom(&loop->stacks, stack_class, t));
     t->loop = loop;
     t->scope = &t->own;
     t->group = NULL;

@@ -117,6 +117,22 @@ static inline struct coil_task *need_task(const char *what, const char *site)
     return coil__here.task;
 }
 
+/* A walk over very many tasks is a walk over as many pages, none of which is in the cache. Their
+ * stacks came from the same slabs one after the other, so the step from the last one to this says
+ * where the next are: has these lines of theirs come meanwhile, counted from the control block,
+ * below which lie the frames that a task parked in. A wrong guess costs nothing. */
+#define STEPS_AHEAD 4
+
+static inline void task_prefetch(const struct coil_task *t, uintptr_t *last, int first, int end)
+{
+    const uintptr_t step = (uintptr_t)t - *last;
+    const char *at = (const char *)((uintptr_t)t + STEPS_AHEAD * step);
+
+    *last = (uintptr_t)t;
+    for (int line = first; line < end; line++)
+        __builtin_prefetch(at + line * 64, 1);
+}
+
 /* Makes a task of fn, ready to run, whose own scope is under parent. NULL: no memory. */
 struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_task_fn *fn,
                                  void *arg, unsigned int stack_class, const char *name,

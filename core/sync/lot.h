@@ -22,6 +22,9 @@ struct waiter {
     struct waiter
         *others; /* of a select: its waiters, all in one array. NULL: there is just this */
     unsigned int others_count;
+    /* Called when it has left without being woken: has those go on in whose way it stood. May wake
+     * others. NULL: it was in nobody's. */
+    void (*left)(struct waiter *w, struct lot *lot);
     bool woken; /* by whoever took it out, not by a cancel */
 };
 
@@ -65,7 +68,7 @@ void coil__lot_remove(struct waiter *w);
 /* An abort function: takes a waiter out of all lots it waits in. DONE. */
 enum coil_abort coil__lot_leave(void *waiter);
 
-/* Waits in lot, with w, of which item, count and handle are the caller's. 0 or more: the result
+/* Waits in lot, with w, of which item, count, handle and left are the caller's. 0 or more: the result
  * given to lot_wake. -ECANCELED: w is out of the lot. In either case the lot may be gone. No
  * checkpoint before: for that see sync_checkpoint. */
 static inline int coil__lot_wait(struct lot *lot, struct waiter *w, const char *what)

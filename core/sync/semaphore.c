@@ -1,20 +1,8 @@
 /* semaphore.c - a count that any task may take from and add to. */
-#include "../../include/coil/sync.h"
-#include "lot.h"
-
-struct semaphore {
-    struct lot lot; /* empty if value is not 0 */
-    int64_t value;
-    int64_t max;
-};
+#include "semaphore.h"
 
 _Static_assert(sizeof(struct semaphore) <= sizeof(struct coil_semaphore),
                "coil_semaphore is too small");
-
-static struct semaphore *semaphore_of(const struct coil_semaphore *s)
-{
-    return (struct semaphore *)(uintptr_t)s;
-}
 
 static bool sound(const struct semaphore *s)
 {
