@@ -48,7 +48,9 @@ BENCHES = {
     "receive_cancel": {
         "references": {"coil-io_uring": ("raw_uring", 1.3), "coil-epoll": ("raw_recv", None)},
     },
-    "nop_op": {"references": {"coil-io_uring": ("raw_uring", None)}},
+    "nop_op": {
+        "references": {"coil-io_uring": ("raw_uring", None), "coil-epoll": ("raw_poll", None)},
+    },
     "echo_round_trip": {"references": both("raw_calls")},
     "pool_call": {"references": both("bare_call")},
     "checkpoint_alone": {},
