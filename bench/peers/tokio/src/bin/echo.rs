@@ -57,5 +57,6 @@ fn option<T: std::str::FromStr>(name: &str) -> Option<T> {
 fn main() -> io::Result<()> {
     let loops = option("--loops").unwrap_or(1);
     let port = option("--port").expect("--port PORT");
+    peers::raise_descriptor_limit();
     runtime(loops)?.block_on(run(port, loops))
 }

@@ -65,19 +65,10 @@ impl Branch {
     }
 }
 
-fn raise_descriptor_limit() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    unsafe {
-        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
-        limit.rlim_cur = limit.rlim_max;
-        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
-    }
-}
-
 /// As many ends of socket pairs as are wanted, or as there may be descriptors.
 fn open_sockets(wanted: u64) -> Vec<Arc<UnixStream>> {
     let mut sockets = Vec::new();
-    raise_descriptor_limit();
+    peers::raise_descriptor_limit();
     while (sockets.len() as u64) < wanted {
         match UnixStream::pair() {
             Ok((a, b)) => sockets.extend([Arc::new(a), Arc::new(b)]),
