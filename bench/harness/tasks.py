@@ -34,7 +34,7 @@ COIL = {"coil-io_uring": "io_uring", "coil-io_uring-again": "io_uring",
 TWINS = {"coil-io_uring": "coil-io_uring-again", "coil-epoll": "coil-epoll-again"}
 PYTHON = {"asyncio": ["asyncio_tasks.py"], "uvloop": ["asyncio_tasks.py", "--uvloop"],
           "trio": ["trio_tasks.py"], "anyio": ["anyio_tasks.py"]}
-COMPILED = {"go": "peers/go/tasks", "tokio": "peers/tokio/release/tasks", "libuv": "bench/tasks_libuv"}
+COMPILED = {"go": "peers/go/tasks", "tokio": "peers/tokio/release/tasks", "libuv": "bench/libuv_tasks"}
 # In the order of a round: others stand between two that are held against each other.
 ORDER = ["coil-io_uring", "go", "coil-epoll", "tokio", "coil-io_uring-again", "libuv",
          "coil-epoll-again", "asyncio", "uvloop", "trio", "anyio"]
@@ -360,7 +360,7 @@ def plan(context):
 def estimate_s(context):
     """As measured with all peers there; the slow ones are most of it."""
     slow = len([name for name in contestants(context) if name in PYTHON])
-    each_s, sleep_s = (1, 1) if context.quick else (6, 10)
+    each_s, sleep_s = (1, 1) if context.quick else (4.5, 10)
     return sum((sleep_s if bench in SLEEPERS else each_s) * (1 + slow / 4)
                for bench in wanted(context))
 
