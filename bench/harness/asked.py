@@ -1,4 +1,4 @@
-"""A tasks program, asked line by line: `BENCH COUNT` in, a line of JSON out, which must be right."""
+"""A tasks program, asked `BENCH COUNT` line by line. It answers with JSON, which must be right."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import selectors
 import subprocess
 import time
 
-from process import Process, Unavailable, WrongAnswer
+from process import Process, WrongAnswer
 
 STRIKES = 2  # it is started again after the first failure, and not after the second
 
@@ -25,8 +25,8 @@ class Program:
         self.strikes = 0
 
     def ask(self, bench, count, right):
-        """What it answers, as a dict. A wrong answer, a crash or a hang is a WrongAnswer, and the end
-        of this process."""
+        """What it answers, as a dict. A wrong answer, a crash or a hang is a WrongAnswer, and the
+        end of this process."""
         if self.strikes >= STRIKES:
             raise WrongAnswer(f"out of the run: it has failed {STRIKES} times")
         try:
@@ -77,8 +77,8 @@ class Program:
         """Of one that has ended."""
         self.process.stop()
         log = self.log_folder / f"tasks-{self.name}.log"
-        words = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no word"]
-        return f"ended, status {self.process.child.returncode}: {words[-1]}"
+        words = log.read_text(encoding="utf-8", errors="replace").strip() or "no word"
+        return f"ended, status {self.process.child.returncode}: {words.splitlines()[-1]}"
 
 
 def checked(line, bench, count, right):
@@ -93,8 +93,6 @@ def checked(line, bench, count, right):
     if asked != (bench, count) or min(spent) < 0:
         raise WrongAnswer(f"not an answer to {bench} {count}: {line.strip()!r}")
     if said["answer"] != right:
-        raise WrongAnswer(f"{bench} {count}: the answer is {said['answer']}, and ought to be {right}")
+        raise WrongAnswer(
+            f"{bench} {count}: the answer is {said['answer']}, and ought to be {right}")
     return said
-
-
-__all__ = ["HasNone", "Program", "Unavailable", "WrongAnswer"]

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import rows as rowmaker
 import stats
-from asked import HasNone, Program, Unavailable, WrongAnswer
-from process import two_cores
+from asked import HasNone, Program
+from process import Unavailable, WrongAnswer, two_cores
 
 NAME = "tasks"
 TITLE = "Tasks"
@@ -34,7 +34,8 @@ COIL = {"coil-io_uring": "io_uring", "coil-io_uring-again": "io_uring",
 TWINS = {"coil-io_uring": "coil-io_uring-again", "coil-epoll": "coil-epoll-again"}
 PYTHON = {"asyncio": ["asyncio_tasks.py"], "uvloop": ["asyncio_tasks.py", "--uvloop"],
           "trio": ["trio_tasks.py"], "anyio": ["anyio_tasks.py"]}
-COMPILED = {"go": "peers/go/tasks", "tokio": "peers/tokio/release/tasks", "libuv": "bench/libuv_tasks"}
+COMPILED = {"go": "peers/go/tasks", "tokio": "peers/tokio/release/tasks",
+            "libuv": "bench/libuv_tasks"}
 # In the order of a round: others stand between two that are held against each other.
 ORDER = ["coil-io_uring", "go", "coil-epoll", "tokio", "coil-io_uring-again", "libuv",
          "coil-epoll-again", "asyncio", "uvloop", "trio", "anyio"]
@@ -97,7 +98,7 @@ class Pace:
 
     @classmethod
     def of(cls, context):
-        return cls(0.012, 10, 5, 2) if context.quick else cls(0.05, 12, 6, 4)
+        return cls(0.012, 10, 5, 2) if context.quick else cls(0.05, 10, 5, 3)
 
 
 def shape_of(bench, context):
@@ -170,8 +171,8 @@ class Entry:
         return (self.program.cpu_ns() - before_ns) * 1e-9
 
     def find_count(self):
-        """Asks for more until it takes long enough to tell. Each twice: the first time it may have to
-        ask the kernel for memory."""
+        """Asks for more until it takes long enough to tell. Each twice: the first time it may have
+        to ask the kernel for memory."""
         if self.bench.great:
             self.ask(self.count)
             return
@@ -278,8 +279,9 @@ def sleepers_row(bench, name, shape, context):
         return rowmaker.troubled(bench.name, shape, name, str(e))
     except WrongAnswer as e:
         return rowmaker.troubled(bench.name, shape, name, str(e), failed=True)
+    also = {"ns CPU/task to spawn": spawn_ns, "ns CPU/task to end": end_ns}
     return rowmaker.measured(bench.name, shape, name, "bytes/task", [{"round": 0, "value": size}],
-                             {"ns CPU/task to spawn": spawn_ns, "ns CPU/task to end": end_ns}, notes)
+                             also, notes)
 
 
 def measure_sleepers(bench, context):
@@ -319,7 +321,7 @@ def hold_against_compiled(row, bench, made):
 
 
 def judge(bench, made):
-    """Puts into coil's rows what they are held against: the fastest Python library, and the rest."""
+    """Puts into coil's rows what they are held against: the fastest Python library, the others."""
     python = [row for row in made if row["contestant"] in PYTHON and row["samples"]]
     fastest = min(python, key=lambda row: row["value"], default=None)
     if fastest:
