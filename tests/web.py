@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""http.py - examples/http under raw sockets: statuses, limits, deadlines, smuggling, files, an orderly end. TAP.
+"""web.py - examples/http under raw sockets: statuses, limits, deadlines, smuggling, files, an orderly end. TAP.
 
-    http.py PROGRAM BACKEND
+    web.py PROGRAM BACKEND
 """
 import contextlib
 import email.utils
