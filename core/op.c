@@ -380,10 +380,11 @@ static bool gathers_nothing(const struct op *op)
 /* Before each thing that is done with fd: has the task been asked to stop, is fd still open? */
 static int may_use(struct coil_task *self, int fd, struct descriptor **ret)
 {
+    int r;
+
     fire_timers(self->loop); /* we may succeed without a turn, and a deadline be past */
-    if (unlikely(task_cancelled(self)))
-        return task_refuse(self);
-    return descriptor_get(self->loop, fd, ret);
+    r = task_checkpoint(self);
+    return likely(r >= 0) ? descriptor_get(self->loop, fd, ret) : r;
 }
 
 static int take_side_of(struct descriptor *d, const struct op *op)
@@ -624,8 +625,9 @@ ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd)
     op->route = ROUTE_POOL;
     op->fd = fd;
     fire_timers(self->loop); /* a pool thread may be quicker than the turn */
-    if (task_cancelled(self))
-        return task_refuse(self);
+    r = task_checkpoint(self);
+    if (r < 0)
+        return r;
     if (unlikely(self->loop->ops->meddle) &&
         (r = self->loop->ops->meddle(self->loop->backend, op)) < 0)
         return r;

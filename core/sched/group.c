@@ -391,13 +391,15 @@ int coil_task_wait(struct coil_handle *public)
     struct handle *h = handle_of(public);
     struct coil_task *self = need_task("coil_task_wait", NULL);
     struct joiner j = {self, h};
+    int r;
 
     if (h->task == self)
         return -EDEADLK;
+    r = task_checkpoint(self);
+    if (r < 0)
+        return r;
     if (!h->task && !h->dormant)
         return coil_checkpoint();
-    if (task_cancelled(self))
-        return task_refuse(self);
     list_push_back(&h->waiters, &self->waiting);
     return park(self, stop_waiting, &j, end_of_task);
 }

@@ -23,7 +23,7 @@ int coil_barrier_wait(struct coil_barrier *public)
 
     if (b->count < 1)
         return -EINVAL;
-    r = sync_checkpoint(self);
+    r = task_checkpoint(self);
     if (r < 0)
         return r;
     if (b->lot.count + 1 < (size_t)b->count)

@@ -141,7 +141,7 @@ static int acquire(struct limiter *l, struct token *t, const void *borrower, str
 
     if (!sound(l, t, borrower))
         return -EINVAL;
-    r = sync_checkpoint(self);
+    r = task_checkpoint(self);
     if (r < 0)
         return r;
     r = ask(l, t, borrower, self);

@@ -83,7 +83,7 @@ static int acquire_nowait(struct rwlock *l, struct coil_task *self, enum wish wi
 static inline int acquire(struct rwlock *l, struct coil_task *self, enum wish wish)
 {
     struct waiter w = {.task = self, .count = wish};
-    int r = sync_checkpoint(self);
+    int r = task_checkpoint(self);
 
     if (r < 0)
         return r;

@@ -315,7 +315,7 @@ int coil_select(struct coil_case *cases, size_t count)
         return descriptors;
     if (descriptors)
         fire_timers(self->loop); /* we may succeed without a turn, and a deadline be past */
-    r = sync_checkpoint(self);
+    r = task_checkpoint(self);
     if (r < 0)
         return r;
     r = try_each(cases, count);
