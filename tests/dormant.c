@@ -615,6 +615,115 @@ COIL_TEST(dormant, cancelled_with_its_group_it_takes_nothing)
     reader_close(&r);
 }
 
+/* What who waits for a task of its own group is told when the group is cancelled. */
+static int waiter_told(struct coil_group *g, struct coil_handle *h)
+{
+    struct coil_handle waiter;
+    struct coil_spawn_options options = {.handle = &waiter};
+
+    CHECK_EQ(coil_group_spawn_with(g, wait_for_it, h, &options), 0);
+    give_way();
+    coil_scope_cancel(coil_group_scope(g), NULL);
+    CHECK_EQ(coil_group_end(g, 0), 0);
+    CHECK_EQ(coil_task_status(h), COIL_STATUS_CANCELLED);
+    return coil_task_result(&waiter);
+}
+
+static int sleep_for_ever(void *arg)
+{
+    (void)arg;
+    return coil_sleep(COIL_FOREVER);
+}
+
+COIL_TEST(dormant, s4_4_who_waits_for_one_and_is_cancelled_with_it_is_told_so_whatever_its_kind)
+{
+    struct coil_handle h;
+    struct coil_spawn_options options = {.handle = &h};
+    struct coil_group g;
+    struct reader r;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_with(&g, sleep_for_ever, NULL, &options), 0);
+    CHECK_EQ(waiter_told(&g, &h), -ECANCELED);
+    coil_group_begin(&g);
+    spawn_idle(&g, &ran, &h);
+    CHECK_EQ(waiter_told(&g, &h), -ECANCELED);
+    coil_group_begin(&g);
+    reader_open(&r, 1);
+    spawn_reader(&g, &r, &h);
+    CHECK_EQ(waiter_told(&g, &h), -ECANCELED);
+    reader_close(&r);
+}
+
+COIL_TEST(dormant, s4_4_also_the_host_that_waits_for_its_own)
+{
+    struct coil_handle h;
+    struct coil_group g;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    spawn_idle(&g, &ran, &h);
+    coil_scope_set_deadline(coil_group_scope(&g), coil_now() + COIL_MILLISECOND);
+    CHECK_EQ(coil_task_wait(&h), -ECANCELED);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_CANCELLED);
+    CHECK_EQ(coil_group_end(&g, -ECANCELED), 0);
+    CHECK_EQ(ran, 0);
+}
+
+COIL_TEST(dormant, s2_4_a_deadline_of_its_group_ends_one)
+{
+    struct coil_handle h[2];
+    struct coil_cancellation why;
+    struct coil_group g;
+    struct reader r;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    reader_open(&r, 1);
+    spawn_idle(&g, &ran, &h[0]);
+    spawn_reader(&g, &r, &h[1]);
+    coil_scope_set_deadline(coil_group_scope(&g), coil_now() + COIL_MILLISECOND);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    coil_scope_cancellation(coil_group_scope(&g), &why);
+    CHECK_EQ(why.cause, COIL_CAUSE_DEADLINE);
+    CHECK_EQ(coil_scope_caught(coil_group_scope(&g)), 1);
+    for (int i = 0; i < 2; i++)
+        CHECK_EQ(coil_task_status(&h[i]), COIL_STATUS_CANCELLED);
+    CHECK_EQ(ran + r.ran, 0);
+    reader_close(&r);
+}
+
+/* An abort function that looks at one which is cancelled with its own task. */
+static enum coil_status seen_status;
+
+static enum coil_abort look_at_it(void *ctx)
+{
+    seen_status = coil_task_status(ctx);
+    return COIL_ABORT_DONE;
+}
+
+static int park_and_look(void *arg)
+{
+    return coil_park(look_at_it, arg, "a test");
+}
+
+COIL_TEST(dormant, users_abort_functions_meet_those_that_have_ended)
+{
+    struct coil_handle h;
+    struct coil_group g;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    spawn_idle(&g, &ran, &h);
+    SPAWN(&g, park_and_look, &h);
+    give_way();
+    seen_status = COIL_STATUS_RUNNING;
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(seen_status, COIL_STATUS_CANCELLED);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
 /* The backend has said that there is something, and nobody has run since. */
 static void ready_unseen(struct coil_group *g, struct reader *r, struct coil_handle *h)
 {

@@ -190,8 +190,10 @@ static int fall_asleep(struct loop *loop, struct dormant *d)
 
 static void join(struct group *g, struct dormant *d)
 {
-    if (!list_linked(&g->dormant))
+    if (!list_linked(&g->dormant)) {
         list_init(&g->dormant);
+        g->telling.next = NULL;
+    }
     list_push_back(&g->dormant, &d->link);
     g->dormant_count++;
     g->scope.loop->living++;
@@ -237,13 +239,13 @@ bool coil__dormant_cancelled(const struct dormant *d)
     return d->cancelled;
 }
 
-void coil__dormants_cancel(struct group *g)
+void coil__dormants_tell(struct group *g)
 {
     struct list all;
     struct list *n;
 
-    if (!list_linked(&g->dormant))
-        return;
+    if (!(g->scope.seen & ASK_STOP))
+        return; /* any more */
     /* Take the list first: some stay in it until the backend has let go of them. */
     list_take(&all, &g->dormant);
     while ((n = list_pop_front(&all))) {

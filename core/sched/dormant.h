@@ -24,7 +24,7 @@ bool coil__dormant_cancelled(const struct dormant *d);
 
 /* All of a group, which is cancelled now. Of the user's it runs at most an instrument's hook, for
  * who waited for one of them. */
-void coil__dormants_cancel(struct group *g);
+void coil__dormants_tell(struct group *g);
 
 /* The calling task has said that it goes back to sleep, and its function has returned result. Does
  * not come back if so it is; else the task ends, with what this returns. */

@@ -20,6 +20,7 @@ struct group {
     bool task_gave_in;   /* a task returned -ECANCELED that was not its own affair */
     struct list dormant; /* tasks without a stack; not a list before the first */
     size_t dormant_count;
+    struct list telling; /* on a canceller's list, between its marking and its telling them */
     struct coil_task *host;
     size_t count;           /* tasks that have not ended, or are being started */
     size_t services;        /* of these */

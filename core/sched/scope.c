@@ -47,28 +47,47 @@ static bool newly_stopped(const struct scope *s, uint8_t before)
 }
 
 /* Tasks without a stack have no scope: they see what their group's sees. */
-static void tell_dormant(const struct scope *s, uint8_t before)
+static bool has_dormants(const struct scope *s)
 {
-    if (s->of_group && s->seen & ~before & ASK_STOP)
-        coil__dormants_cancel(container_of(s, struct group, scope));
+    return s->of_group && container_of(s, struct group, scope)->dormant_count;
 }
 
-/* Brings `seen` up to date in s and below, and collects the tasks that have to be told: those with
- * an abort function of a user's apart. */
-static void mark(struct scope *top, struct list *ours, struct list *users)
+/* Who has to be told of a change. */
+struct audience {
+    struct list ours;   /* parked tasks */
+    struct list groups; /* with tasks that have no stack */
+    struct list users;  /* parked tasks with an abort function of a user's */
+};
+
+static void invite_task(struct audience *a, struct coil_task *t)
+{
+    if (!t->abort || t->to_abort)
+        return;
+    t->to_abort = true;
+    list_push_back(t->open_park ? &a->users : &a->ours, &t->aborting);
+}
+
+static void invite_group(struct audience *a, struct scope *s)
+{
+    struct group *g = container_of(s, struct group, scope);
+
+    if (!list_linked(&g->telling))
+        list_push_back(&a->groups, &g->telling);
+}
+
+/* Brings `seen` up to date in s and below, and collects who has to be told. */
+static void mark(struct scope *top, struct audience *a)
 {
     struct scope *s = top;
 
     while (s) {
         uint8_t before = s->seen;
-        struct coil_task *t = s->task;
 
         s->seen = sees(s);
-        if (newly_stopped(s, before) && t->abort && !t->to_abort) {
-            t->to_abort = true;
-            list_push_back(t->open_park ? users : ours, &t->aborting);
-        }
-        tell_dormant(s, before);
+        if (newly_stopped(s, before))
+            invite_task(a, s->task);
+        if (s->seen & ~before && has_dormants(s))
+            invite_group(a, s);
         s = s->seen != before ? walk_into(s, top) : walk_past(s, top);
     }
 }
@@ -78,6 +97,14 @@ static void tell(struct coil_task *t)
 {
     if (t->abort && task_cancelled(t) && coil__abort(t))
         unpark(t, -ECANCELED);
+}
+
+static void tell_dormants(struct list *groups)
+{
+    struct list *n;
+
+    while ((n = list_pop_front(groups)))
+        coil__dormants_tell(container_of(n, struct group, telling));
 }
 
 static void tell_all(struct list *to_abort)
@@ -94,17 +121,19 @@ static void tell_all(struct list *to_abort)
 
 /* Marks the whole subtree first: an abort function must not meet a tree of which half is cancelled,
  * nor a queue in which somebody stands who is cancelled already, since what it hands over is for
- * the next. So users' come last. */
+ * the next. So users' come last. Who waits for a task without a stack, and is cancelled with it,
+ * is told before that one ends: as if it had a stack, and would end later. */
 static void update_tree(struct scope *s)
 {
-    struct list ours;
-    struct list users;
+    struct audience a;
 
-    list_init(&ours);
-    list_init(&users);
-    mark(s, &ours, &users);
-    tell_all(&ours);
-    tell_all(&users);
+    list_init(&a.ours);
+    list_init(&a.groups);
+    list_init(&a.users);
+    mark(s, &a);
+    tell_all(&a.ours);
+    tell_dormants(&a.groups);
+    tell_all(&a.users);
 }
 
 /* Something about s changed. */
@@ -112,14 +141,13 @@ static void update(struct scope *s)
 {
     uint8_t before = s->seen;
 
-    if (!list_empty(&s->children)) {
+    if (!list_empty(&s->children) || has_dormants(s)) {
         update_tree(s);
         return;
     }
     s->seen = sees(s);
     if (newly_stopped(s, before))
         tell(s->task);
-    tell_dormant(s, before);
 }
 
 static void disarm(struct scope *s)
