@@ -259,10 +259,13 @@ int coil__scope_leave(struct scope *s, int rc)
 
 /* --- The public side ------------------------------------------------------------------------- */
 
-_Noreturn void coil__scope_no_begin(const struct scope *s, const char *site)
+void coil__scope_must_not_be_open(const struct scope *s, const char *site)
 {
-    need_task("a scope begun", site);
-    coil__die("what was begun at %s is begun again at %s, inside itself", s->site, site);
+    const struct scope *root = &coil__here.loop->root;
+
+    for (const struct scope *open = root; open; open = coil__scope_walk(open, root))
+        if (open == s)
+            coil__die("what was begun at %s is begun again at %s while it is open", s->site, site);
 }
 
 /* Puts s, which is prepared, around what the task does next. */
@@ -308,6 +311,8 @@ void coil_shield_begin_at(struct coil_scope *public, int64_t limit_ns, const cha
 
 void coil_scope_prepare(struct coil_scope *s)
 {
+    if (here_task() && scope_looks_open(scope_of(s)))
+        coil__scope_must_not_be_open(scope_of(s), "coil_scope_prepare");
     scope_clear(scope_of(s), NULL, STAGE_OPEN);
 }
 
