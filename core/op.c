@@ -22,7 +22,7 @@ void coil__op_complete(struct op *op, ssize_t result)
     loop->operations--;
     if (op->asked && result != -ECANCELED)
         loop->late_results++;
-    if (unlikely(op->done))
+    if (unlikely(op->is_nobodys))
         op->done(op);
     else
         unpark(op->task, 0);
@@ -506,7 +506,7 @@ static ssize_t run_rounds(struct coil_task *self, const struct op *op, struct de
     if (r < 0 && done && !op->writes) { /* the count is what the caller is told, and only that */
         self->told_to_stop = told_to_stop;
         if (is_said_once(r))
-            d->late_error = (int)r;
+            d->late_error = (int16_t)r;
     }
     unlink_from(&hold, d);
     *ret_done = done;

@@ -171,7 +171,7 @@ static int fall_asleep(struct loop *loop, struct dormant *d)
     if (d->watches) {
         d->state = DORMANT_WATCHING;
         d->op = coil__op_poll(d->fd, false);
-        d->op.done = watch_done;
+        op_then(&d->op, watch_done);
         r = coil__op_look(&d->op);
         if (r == -EAGAIN)
             return coil__op_begin(&d->op);

@@ -236,7 +236,7 @@ static int begin_looks(struct selection *s, struct coil_case *cases)
         if (!is_descriptor(&cases[i]))
             continue;
         *l = (struct look){.op = op_of(&cases[i]), .selection = s, .index = i};
-        l->op.done = look_done;
+        op_then(&l->op, look_done);
         r = coil__op_begin(&l->op);
         if (r < 0) {
             cases[i].result = r;
