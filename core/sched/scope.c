@@ -506,27 +506,42 @@ void coil_scope_cancellation(const struct coil_scope *s, struct coil_cancellatio
     coil__scope_describe(scope_of(s), ret);
 }
 
-const struct scope *coil__scope_responsible(const struct scope *s)
+/* The outermost that s can see, s included, and that was asked. NULL: none was. */
+static const struct scope *who_asks(const struct scope *s, uint8_t ask)
 {
-    const struct scope *responsible = NULL;
+    const struct scope *asked = NULL;
 
-    if (!(s->seen & ASK_STOP))
+    if (!(s->seen & ask))
         return NULL;
     for (; s; s = s->shielded ? NULL : s->parent)
-        if (s->asked & ASK_STOP)
-            responsible = s;
-    return responsible;
+        if (s->asked & ask)
+            asked = s;
+    return asked;
+}
+
+const struct scope *coil__scope_responsible(const struct scope *s)
+{
+    return who_asks(s, ASK_STOP);
+}
+
+bool coil__scope_why(const struct scope *s, struct coil_cancellation *ret)
+{
+    const struct scope *stops = who_asks(s, ASK_STOP);
+    const struct scope *finishes = stops ? NULL : who_asks(s, ASK_FINISH);
+
+    if (stops)
+        coil__scope_describe(stops, ret);
+    else if (finishes)
+        *ret = (struct coil_cancellation){COIL_CAUSE_EXPLICIT, finishes->reason,
+                                          finishes->canceller, finishes->cancel_site};
+    return stops || finishes;
 }
 
 int coil_why_cancelled(struct coil_cancellation *ret)
 {
-    const struct coil_task *self = need_task("coil_why_cancelled", NULL);
-    const struct scope *responsible = coil__scope_responsible(self->scope);
+    const struct scope *s = need_task("coil_why_cancelled", NULL)->scope;
 
-    if (!responsible)
-        return 0;
-    coil__scope_describe(responsible, ret);
-    return 1;
+    return s->seen & ASK_STOP && coil__scope_why(s, ret);
 }
 
 int coil_checkpoint_if_cancelled(void)

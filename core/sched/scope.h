@@ -127,6 +127,9 @@ void coil__scope_move(struct scope *s, struct scope *parent);
 /* The outermost scope that s can see, s included, and that was cancelled; NULL: none was. */
 const struct scope *coil__scope_responsible(const struct scope *s);
 
+/* Why s is to stop, or else to finish. False: nobody asked. */
+bool coil__scope_why(const struct scope *s, struct coil_cancellation *ret);
+
 /* As coil_scope_cancellation. */
 void coil__scope_describe(const struct scope *s, struct coil_cancellation *ret);
 
