@@ -3,7 +3,8 @@
  *  1. Every submitted op ends exactly once: done, failed or cancelled.
  *  2. It completes inside wait, on the loop's own thread, and nowhere else, unless cancel says that
  *     it is over. submit and cancel never call back, so their callers need not be ready for it.
- *     User code never runs inside wait: a completion makes a task ready, no more.
+ *     User code never runs inside wait: a completion makes a task ready, no more, and who wants to
+ *     hear of that hears it afterwards.
  *  3. cancel is a wish. Either the op is over there and then, with no effect; or it still
  *     completes, with -ECANCELED, or, if it had already happened, with its real result and all of
  *     its effect. The result wins.

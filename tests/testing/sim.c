@@ -55,6 +55,7 @@ struct backend {
     int wake_fd;
     unsigned int calls[OP_CALL + 1]; /* of each kind, so far */
     bool deadlocked;
+    struct mail give_up; /* cancels all, once */
 };
 
 /* --- Chance and history ---------------------------------------------------------------------- */
@@ -434,22 +435,31 @@ static void abandon(struct backend *b)
     list_init(&loop->root.children);
 }
 
+/* Out of wait, since it calls abort functions. */
+static void give_up_all(struct mail *m)
+{
+    struct backend *b = container_of(m, struct backend, give_up);
+
+    coil__scope_cancel(&b->loop->root, COIL_CAUSE_SHUTDOWN, "deadlock", NULL, NULL);
+}
+
 static void deadlock(struct backend *b)
 {
     struct loop *loop = b->loop;
 
-    if (!b->deadlocked) {
-        b->deadlocked = true;
-        loop->failure = -EDEADLK;
-        remember(b, "deadlock", "", 0);
-        coil__testing_say(b->world->report, "deadlock: nothing can ever happen");
-        coil__testing_describe_blocked(loop, b->world->report, fd_of_task, b);
-        coil__scope_cancel(&loop->root, COIL_CAUSE_SHUTDOWN, "deadlock", NULL, NULL);
-        if (loop->ready_count || b->count)
-            return;
+    if (b->deadlocked) {
+        coil__testing_say(b->world->report,
+                          "not even after a cancel of all: tasks are left behind");
+        abandon(b);
+        return;
     }
-    coil__testing_say(b->world->report, "not even after a cancel of all: tasks are left behind");
-    abandon(b);
+    b->deadlocked = true;
+    loop->failure = -EDEADLK;
+    remember(b, "deadlock", "", 0);
+    coil__testing_say(b->world->report, "deadlock: nothing can ever happen");
+    coil__testing_describe_blocked(loop, b->world->report, fd_of_task, b);
+    b->give_up.deliver = give_up_all;
+    (void)coil__mailbox_post(&loop->mailbox, &b->give_up); /* we are awake */
 }
 
 /* A look may have taken the wake already, so that the mail itself is what counts. */
