@@ -155,8 +155,8 @@ COIL_API COIL_MUST_CHECK int coil_testing_everywhere_at(const struct coil_testin
  *
  * Returns when every other task of the loop waits, none is ready, and it has been so for cushion_ns
  * (of coil_now's clock; 0: right now). Waiters of one cushion return together, those of a smaller
- * one first; to each other they count as waiting. Exact as to tasks; a call in the blocking pool
- * waits. On sim the clock does not jump as long as somebody waits here with no cushion. (trio:
+ * one first; to each other they count as waiting, until they return. Exact as to tasks; a call in
+ * the blocking pool waits. On sim the clock does not jump as long as somebody waits here with no cushion. (trio:
  * wait_all_tasks_blocked)
  * 0.  -ECANCELED: asked to stop. */
 COIL_API COIL_MUST_CHECK int coil_wait_all_blocked(int64_t cushion_ns);
