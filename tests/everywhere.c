@@ -17,7 +17,6 @@ static int everywhere(const struct coil_everywhere *e)
         int r;
 
         harness_seed = seed;
-        o.loop.blocking_threads = 1;
         r = coil_testing_everywhere(&o, e, &report);
         if (r < 0)
             harness_fail(__FILE__, __LINE__, report.text);

@@ -5,6 +5,8 @@
 
 #include <coil/testing.h>
 #include <pthread.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #define HOUR (3600 * COIL_SECOND)
@@ -299,6 +301,60 @@ Test(sim, another_seed_is_another_history)
     }
 }
 
+static int yield_often(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 500; i++)
+        if (coil_checkpoint() < 0)
+            return -ECANCELED;
+    return 0;
+}
+
+static int open_and_close(void *arg)
+{
+    for (int i = 0; i < 5; i++) {
+        int fd = coil_openat(AT_FDCWD, "/dev/null", O_RDONLY, 0);
+
+        if (fd < 0)
+            return fd;
+        CHECK_EQ(coil_close(fd), 0);
+        ++*(int *)arg;
+    }
+    return 0;
+}
+
+/* Calls of the pool beside tasks that give way all the time. */
+static int files_beside_others(void *arg)
+{
+    struct coil_group g;
+    int opened = 0;
+
+    (void)arg;
+    coil_group_begin(&g);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(coil_group_spawn(&g, yield_often, NULL), 0);
+        CHECK_EQ(coil_group_spawn(&g, open_and_close, &opened), 0);
+    }
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(opened, 15);
+    return 0;
+}
+
+Test(sim, the_same_seed_is_the_same_history_also_with_calls_that_block)
+{
+    for (uint64_t seed = 0; seed < 10; seed++) {
+        struct coil_testing_options o = on_sim(seed);
+        uint64_t first;
+
+        must_run(&o, files_beside_others, NULL);
+        first = report.history;
+        for (int i = 0; i < 3; i++) {
+            must_run(&o, files_beside_others, NULL);
+            CHECK_EQ(report.history, first);
+        }
+    }
+}
+
 struct lines {
     uint64_t hash;
     unsigned int count;
@@ -512,6 +568,77 @@ Test(sim, a_late_operation_takes_its_time_and_no_more)
         longest_ns = took_ns > longest_ns ? took_ns : longest_ns;
     }
     CHECK(longest_ns > HOUR / 2);
+}
+
+static int open_late(void *arg)
+{
+    int64_t before_ns = coil_now();
+    int fd = coil_openat(AT_FDCWD, "/dev/null", O_RDONLY, 0);
+
+    CHECK(fd >= 0);
+    *(int64_t *)arg = coil_now() - before_ns;
+    return coil_close(fd);
+}
+
+Test(sim, a_call_that_blocks_may_be_late_too)
+{
+    struct coil_testing_options o = {.late_percent = 100, .late_ns = HOUR};
+    int64_t longest_ns = 0;
+    int64_t took_ns;
+
+    o.loop.backend = "sim";
+    for (o.seed = 1; o.seed <= 50; o.seed++) {
+        must_run(&o, open_late, &took_ns);
+        CHECK_EQ(report.late, 1);
+        CHECK(took_ns >= 0 && took_ns <= HOUR);
+        longest_ns = took_ns > longest_ns ? took_ns : longest_ns;
+    }
+    CHECK(longest_ns > HOUR / 2);
+}
+
+static int try_to_make(void *path)
+{
+    int fd = coil_openat(AT_FDCWD, path, O_CREAT | O_RDWR, 0600);
+
+    if (fd >= 0)
+        CHECK_EQ(coil_close(fd), 0);
+    return fd < 0 ? fd : 1;
+}
+
+static int cancel_while_it_opens(void *path)
+{
+    struct coil_handle opener;
+    const struct coil_spawn_options options = {.handle = &opener};
+    struct coil_group g;
+    bool made;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_with(&g, try_to_make, path, &options), 0);
+    coil_yield_shielded();
+    coil_task_cancel(&opener, NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    made = unlink(path) == 0;
+    CHECK_EQ(coil_task_result(&opener), made ? 1 : -ECANCELED);
+    return 0;
+}
+
+Test(sim, s7_1_a_call_that_is_cancelled_has_happened_or_it_has_not)
+{
+    char folder[] = "/tmp/coil-test-XXXXXX";
+    char path[64];
+    int lost = 0;
+
+    CHECK(mkdtemp(folder));
+    snprintf(path, sizeof(path), "%s/file", folder);
+    for (uint64_t seed = 1; seed <= 50; seed++) {
+        struct coil_testing_options o = on_sim(seed);
+
+        o.late_percent = 100;
+        must_run(&o, cancel_while_it_opens, path);
+        lost += (int)report.lost;
+    }
+    CHECK(lost > 5 && lost < 45);
+    CHECK_EQ(rmdir(folder), 0);
 }
 
 struct arrival {
@@ -776,6 +903,81 @@ Test(sim, s8_2_a_task_that_nothing_wakes_is_left_behind_and_the_run_ends)
     CHECK(says("waits for: the end of time"));
     CHECK(says("tasks are left behind"));
     must_run(&o, sleep_an_hour, NULL); /* and the next run is none the worse */
+}
+
+/* --- Calls that block for ever ---------------------------------------------------------------- */
+
+struct fifo {
+    char folder[32];
+    char path[48];
+    int flags;
+};
+
+static void fifo_make(struct fifo *f)
+{
+    strcpy(f->folder, "/tmp/coil-test-XXXXXX");
+    CHECK(mkdtemp(f->folder));
+    snprintf(f->path, sizeof(f->path), "%s/fifo", f->folder);
+    CHECK_EQ(mkfifo(f->path, 0600), 0);
+}
+
+static void fifo_remove(struct fifo *f)
+{
+    CHECK_EQ(unlink(f->path), 0);
+    CHECK_EQ(rmdir(f->folder), 0);
+}
+
+static int open_to_write(void *arg)
+{
+    int fd = coil_openat(AT_FDCWD, arg, O_WRONLY, 0);
+
+    return fd < 0 ? fd : coil_close(fd);
+}
+
+static int open_both_ends(void *arg)
+{
+    struct coil_group g;
+    int fd;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, open_to_write, arg), 0);
+    fd = coil_openat(AT_FDCWD, arg, O_RDONLY, 0);
+    CHECK(fd >= 0);
+    CHECK_EQ(coil_close(fd), 0);
+    return coil_group_end(&g, 0);
+}
+
+Test(sim, a_call_that_blocks_until_another_task_has_made_its_own_is_made)
+{
+    struct fifo f;
+
+    fifo_make(&f);
+    for (uint64_t seed = 0; seed < 5; seed++) {
+        struct coil_testing_options o = on_sim(seed);
+
+        must_run(&o, open_both_ends, f.path);
+    }
+    fifo_remove(&f);
+}
+
+static int open_for_ever(void *arg)
+{
+    return coil_openat(AT_FDCWD, arg, O_RDONLY, 0);
+}
+
+Test(sim, s8_2_a_call_that_blocks_for_ever_is_a_deadlock_and_is_ended)
+{
+    struct fifo f;
+
+    fifo_make(&f);
+    for (uint64_t seed = 0; seed < 3; seed++) {
+        struct coil_testing_options o = on_sim(seed);
+
+        CHECK_EQ(coil_testing_run(&o, open_for_ever, f.path, &report), -EDEADLK);
+        CHECK(says("main, spawned at "));
+        CHECK(!says("left behind"));
+    }
+    fifo_remove(&f);
 }
 
 static int wait_with_a_deadline(void *arg)

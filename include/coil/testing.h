@@ -39,10 +39,16 @@ extern "C" {
  *      if (coil_testing_run(&o, scenario, &state, &report) < 0)
  *          fail("seed %llu: %s", seed, report.text);
  *
- * What is outside of the loop is outside of the history: threads, the blocking pool's among them,
- * processes, and, strictly, the kernel's own network. Before the clock jumps, sim waits a while for
- * calls in the pool and for sockets of IP; for others as long as outside_ns says. With one thread
- * (loop.blocking_threads = 1), pool calls are answered in order. */
+ * A call that blocks, and for which there is the blocking pool, is made between two steps, at a
+ * moment that the seed chooses, in no time, and may be late like any operation. One that waits for
+ * somebody else, such as opening a FIFO that nobody has opened, occupies one of the threads that
+ * the pool may have, and ends when it ends; should it never, that is a deadlock, and it is broken
+ * off.
+ *
+ * What is outside of the loop is outside of the history: threads, processes, and, strictly, the
+ * kernel's own network, and the moment when a call ends that has waited for somebody else. Before
+ * the clock jumps, sim waits a while for such calls and for sockets of IP; for others as long as
+ * outside_ns says. */
 
 /* A failure by plan: the nth operation called so answers error instead of being done. */
 struct coil_fault {
@@ -71,6 +77,8 @@ struct coil_testing_options {
     int64_t tick_ns;    /* how far each look at the clock moves it: for code that spins. 0: not */
     int64_t outside_ns; /* how long, in real time, threads and processes have to act before the
                          * clock jumps; ten times as long before a deadlock is found */
+    int threads;        /* not 0: what blocks goes to the pool's threads, as on the other backends,
+                         * and is no part of the history. For tests that look at the pool */
     const struct coil_fault *faults;
     size_t fault_count;
     unsigned int cancel_at; /* after which step main_fn is cancelled, from 1. 0: it is not. A step
