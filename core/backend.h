@@ -153,6 +153,14 @@ struct coil__backend_ops {
     /* An operation is about to begin, on whatever route: may answer in its place (< 0), or shorten
      * it (0). For tests: NULL where the world is real. */
     int (*meddle)(struct backend *b, struct op *op);
+
+    /* t is about to make a call that can wait, and which ASK_TELL is to be told of: may cancel. For
+     * tests as well. */
+    void (*call_begins)(struct backend *b, struct coil_task *t);
+
+    /* Nobody runs, and what has completed is delivered: may cancel. Once before each wait and once
+     * after, of a loop that is stepwise. Likewise. */
+    void (*between_steps)(struct backend *b);
 };
 
 extern const struct coil__backend_ops coil__uring_ops;

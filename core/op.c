@@ -381,7 +381,7 @@ static bool gathers_nothing(const struct op *op)
 static int may_use(struct coil_task *self, int fd, struct descriptor **ret)
 {
     fire_timers(self->loop); /* we may succeed without a turn, and a deadline be past */
-    if (unlikely(task_cancelled(self)))
+    if (task_must_stop(self))
         return task_refuse(self);
     return descriptor_get(self->loop, fd, ret);
 }
@@ -624,7 +624,7 @@ ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd)
     op->route = ROUTE_POOL;
     op->fd = fd;
     fire_timers(self->loop); /* a pool thread may be quicker than the turn */
-    if (task_cancelled(self))
+    if (task_must_stop(self))
         return task_refuse(self);
     if (unlikely(self->loop->ops->meddle) &&
         (r = self->loop->ops->meddle(self->loop->backend, op)) < 0)

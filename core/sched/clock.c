@@ -57,7 +57,7 @@ static int sleep_until(int64_t deadline_ns, int64_t now_ns)
 
     if (deadline_ns <= now_ns)
         return coil_checkpoint();
-    if (task_cancelled(self))
+    if (task_must_stop(self))
         return task_refuse(self);
     if (deadline_ns != COIL_FOREVER)
         coil__timer_add(&self->loop->timers, &s.timer, deadline_ns);

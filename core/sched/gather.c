@@ -228,7 +228,7 @@ int coil_completions_next(struct coil_completions *public, struct coil_call **re
     struct coil_task *self = need_task("coil_completions_next", NULL);
     int r;
 
-    if (task_cancelled(self))
+    if (task_must_stop(self))
         return task_refuse(self);
     if (set->waiter)
         return -EBUSY;

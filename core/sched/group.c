@@ -251,6 +251,7 @@ int coil_group_end_at(struct coil_group *public, int rc, const char *site)
     while (g->count) { /* again: before we ran, somebody may have spawned */
         if (unlikely(g->count == g->services))
             cancel_newest_service(g, site);
+        task_will_wait(self);
         g->waiting = true;
         (void)park(self, NULL, NULL, "group end");
     }
@@ -396,7 +397,7 @@ int coil_task_wait(struct coil_handle *public)
         return -EDEADLK;
     if (!h->task && !h->dormant)
         return coil_checkpoint();
-    if (task_cancelled(self))
+    if (task_must_stop(self))
         return task_refuse(self);
     list_push_back(&h->waiters, &self->waiting);
     return park(self, stop_waiting, &j, end_of_task);

@@ -199,13 +199,20 @@ static void report_wait(struct loop *loop)
         coil__instruments_report(loop, HOOK_BEFORE_WAIT, NULL, deadline_ns);
 }
 
+static void step_is_over(struct loop *loop)
+{
+    if (unlikely(loop->stepwise))
+        loop->ops->between_steps(loop->backend);
+}
+
 static void turn(struct loop *loop)
 {
     count_turn(loop);
     run_ready(loop);
     look_around(loop);
     if (unlikely(loop->hooks))
-        report_wait(loop); /* which may make somebody ready */
+        report_wait(loop);
+    step_is_over(loop); /* either may make somebody ready */
     if (loop->ready_count) {
         wait_in_backend(loop, 0);
     } else if (!loop->main_ended) {
@@ -216,6 +223,7 @@ static void turn(struct loop *loop)
     } else {
         return;
     }
+    step_is_over(loop);
     report(loop, HOOK_AFTER_WAIT, NULL);
 }
 

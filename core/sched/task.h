@@ -136,6 +136,23 @@ static inline bool task_cancelled(const struct coil_task *t)
     return t->scope->seen & ASK_STOP;
 }
 
+/* task_must_stop where it is not simply no. */
+bool coil__task_must_stop(struct coil_task *t);
+
+/* A call of t's begins that can wait: has it to refuse? A test that stands by is told first, and
+ * may cancel. */
+static inline bool task_must_stop(struct coil_task *t)
+{
+    return unlikely(t->scope->seen & (ASK_STOP | ASK_TELL)) && coil__task_must_stop(t);
+}
+
+/* The same of one that does not refuse here. */
+static inline void task_will_wait(struct coil_task *t)
+{
+    if (unlikely(t->scope->seen & ASK_TELL))
+        (void)coil__task_must_stop(t);
+}
+
 /* The calling task, which may begin s. */
 static inline struct coil_task *scope_beginner(const struct scope *s, const char *site)
 {

@@ -123,7 +123,7 @@ static inline int sync_checkpoint(struct coil_task *self)
 {
     if (unlikely(self->loop->deadline_unseen))
         fire_timers(self->loop);
-    return unlikely(task_cancelled(self)) ? task_refuse(self) : 0;
+    return task_must_stop(self) ? task_refuse(self) : 0;
 }
 
 /* What a call answers that need not wait, though it might have had to. */

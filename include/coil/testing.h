@@ -58,6 +58,13 @@ struct coil_fault {
     int error;        /* negative */
 };
 
+/* When a call, of those that can wait, is met by a cancel. */
+enum coil_testing_when {
+    COIL_TESTING_BEFORE, /* when it begins */
+    COIL_TESTING_WHILE,  /* while its task waits, if it comes to that */
+    COIL_TESTING_AFTER,  /* when it is done and its task does not run yet, if it comes to that */
+};
+
 /* How to run. Zeroed, it asks for a world without chance. */
 struct coil_testing_options {
     struct coil_loop_options loop; /* backend NULL: what COIL_BACKEND names, else "sim" */
@@ -81,9 +88,10 @@ struct coil_testing_options {
                          * and is no part of the history. For tests that look at the pool */
     const struct coil_fault *faults;
     size_t fault_count;
-    unsigned int cancel_at; /* after which step main_fn is cancelled, from 1. 0: it is not. A step
-                             * ends when a task gives way; or the clock jumps */
-    int cancel_late;        /* not 0: ... and after what has completed by then has been delivered */
+    unsigned int cancel_at; /* at which call main_fn is cancelled, from 1; 0: it is not. All calls
+                             * count that can wait, of whatever task, if they have to or not */
+    enum coil_testing_when cancel_when;
+    int cancel_caller; /* not 0: not main_fn, but just the task that makes the call */
 
     /* What happens, a line each, as it does. May be NULL. */
     void (*trace)(void *ctx, const char *line);
@@ -99,7 +107,8 @@ struct coil_testing_report {
     uint64_t seed;
     uint64_t history;   /* the same for the same history. 0: not on "sim" */
     int64_t elapsed_ns; /* of coil_now's clock */
-    unsigned int steps; /* these four on "sim" only */
+    unsigned int calls; /* that can wait, if there is a cancel_at. These on "sim" only */
+    unsigned int cancelled; /* 1: it came to that */
     unsigned int operations;
     unsigned int jumps;  /* of the clock */
     unsigned int failed; /* operations, by plan */
@@ -132,13 +141,16 @@ COIL_API COIL_MUST_CHECK int coil_testing_run_each_at(const struct coil_testing_
 
 /* --- Trouble at every turn ----------------------------------------------------------------------
  *
- * Runs a scenario on sim again and again: once undisturbed; then cancelled after its first step,
- * its second, and so on to its last; once more so, with what had completed delivered first; then
- * with its first operation failing, its second ...; then with its first allocation. Each run must
- * leave nothing behind, and answer what the undisturbed one did, or what its trouble explains. */
+ * Runs a scenario on sim again and again: once undisturbed; then cancelled before its first call
+ * that can wait, its second, and so on to its last; then so while it waits in each, and with each
+ * done and its task not resumed; then with its first operation failing, its second ...; then with
+ * its first allocation. Each run must leave nothing behind, and answer what the undisturbed one
+ * did, or what its trouble explains. */
 struct coil_everywhere {
     coil_task_fn *scenario;          /* leaves nothing behind, whatever happens */
     void *arg;                       /* for all three */
+    int each_task;                   /* not 0: all that is cancelled is cancelled once more, just
+                                      * the task that makes the call, and the others are left */
     void (*before)(void *arg);       /* each run; may be NULL */
     int (*after)(void *arg, int rc); /* each run, which answered rc. Negative: something is wrong.
                                       * May be NULL */
@@ -148,7 +160,7 @@ struct coil_everywhere {
     size_t allowed_count;
 };
 
-/* options may be NULL; what it says of cancel_at and fail_allocation does not count.
+/* options may be NULL; what it says of cancels and fail_allocation does not count.
  * How many runs there were.  -EDEADLK, -EUCLEAN, or, for an answer that is not allowed, -EPROTO;
  * or what the undisturbed run failed with. ret is of the run that failed, and its text begins with
  * what was done to it. */

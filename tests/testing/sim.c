@@ -61,6 +61,7 @@ struct backend {
     int wake_fd;
     unsigned int calls[OP_CALL + 1]; /* of each kind, so far */
     bool deadlocked;
+    struct coil_task *caller; /* is in the call in which it is to be cancelled */
     struct mail give_up; /* cancels all, once */
 };
 
@@ -589,26 +590,64 @@ static void pass_time(struct backend *b, int64_t deadline_ns)
     }
 }
 
-static void cancel_at_its_step(struct backend *b, bool late)
-{
-    const struct world *w = b->world;
-
-    if (w->scope && w->options.cancel_at == w->report->steps && late == !!w->options.cancel_late)
-        coil_scope_cancel(w->scope, "cancelled by the test");
-}
-
 static void sim_wait(struct backend *b, int64_t deadline_ns)
 {
-    if (b->world->scope)
-        b->world->report->steps++;
-    cancel_at_its_step(b, false);
     (void)look(b, 0);
     while (is_idle(b->loop) && deadline_ns > b->now_ns) {
         pass_time(b, deadline_ns);
         (void)look(b, 0);
     }
-    cancel_at_its_step(b, true);
     remember_ready(b);
+}
+
+/* --- Cancelling at each call ------------------------------------------------------------------ */
+
+static void cancel_now(struct backend *b, struct coil_task *caller)
+{
+    struct world *w = b->world;
+    struct scope *s = w->options.cancel_caller ? &caller->own : scope_of(w->scope);
+
+    b->caller = NULL;
+    w->report->cancelled = 1;
+    remember(b, "cancel", caller->name, (int64_t)w->report->calls);
+    coil__scope_cancel(s, COIL_CAUSE_EXPLICIT, "cancelled by the test", NULL, NULL);
+}
+
+static void sim_call_begins(struct backend *b, struct coil_task *t)
+{
+    const struct world *w = b->world;
+
+    if (b->caller == t)
+        b->caller = NULL; /* it is over, and never came to where it was to be cancelled */
+    if (!w->scope || ++w->report->calls != w->options.cancel_at)
+        return;
+    if (w->options.cancel_when == COIL_TESTING_BEFORE)
+        cancel_now(b, t);
+    else
+        b->caller = t;
+}
+
+static bool is_alive(const struct backend *b, const struct coil_task *t)
+{
+    const struct scope *s = &b->loop->root;
+
+    while (s && s->task != t)
+        s = coil__scope_walk(s, &b->loop->root);
+    return s;
+}
+
+static void sim_between_steps(struct backend *b)
+{
+    const struct world *w = b->world;
+    const enum task_state wanted =
+        w->options.cancel_when == COIL_TESTING_WHILE ? TASK_PARKED : TASK_READY;
+
+    if (!b->caller)
+        return;
+    if (!w->scope || !is_alive(b, b->caller))
+        b->caller = NULL;
+    else if (b->caller->state == wanted)
+        cancel_now(b, b->caller);
 }
 
 static int64_t sim_now(struct backend *b)
@@ -685,4 +724,6 @@ const struct coil__backend_ops coil__testing_ops = {
     .wait = sim_wait,
     .wake = sim_wake,
     .meddle = sim_meddle,
+    .call_begins = sim_call_begins,
+    .between_steps = sim_between_steps,
 };
