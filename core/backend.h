@@ -154,9 +154,9 @@ struct coil__backend_ops {
      * it (0). For tests: NULL where the world is real. */
     int (*meddle)(struct backend *b, struct op *op);
 
-    /* t is about to make a call that can wait, and which ASK_TELL is to be told of: may cancel. For
+    /* t makes a call that can wait, and ASK_TELL has it told: may cancel if the call may refuse. For
      * tests as well. */
-    void (*call_begins)(struct backend *b, struct coil_task *t);
+    void (*call_begins)(struct backend *b, struct coil_task *t, bool may_refuse);
 
     /* Nobody runs, and what has completed is delivered: may cancel. Once before each wait and once
      * after, of a loop that is stepwise. Likewise. */

@@ -155,8 +155,13 @@ void coil__callback_end(const struct here *before)
 bool coil__task_must_stop(struct coil_task *t)
 {
     if (t->scope->seen & ASK_TELL)
-        t->loop->ops->call_begins(t->loop->backend, t);
+        t->loop->ops->call_begins(t->loop->backend, t, true);
     return task_cancelled(t);
+}
+
+void coil__task_will_park(struct coil_task *t)
+{
+    t->loop->ops->call_begins(t->loop->backend, t, false);
 }
 
 /* Nobody is the calling task meanwhile: all that could wait dies, whoever it was that cancelled. */
@@ -201,7 +206,7 @@ int coil_park(coil_abort_fn *abort_fn, void *ctx, const char *what)
     struct coil_task *self = need_task("coil_park", NULL);
     int r;
 
-    task_will_wait(self);
+    task_will_park(self);
     self->open_park = true;
     r = park(self, abort_fn, ctx, what);
     self->open_park = false;

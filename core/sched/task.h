@@ -146,11 +146,14 @@ static inline bool task_must_stop(struct coil_task *t)
     return unlikely(t->scope->seen & (ASK_STOP | ASK_TELL)) && coil__task_must_stop(t);
 }
 
-/* The same of one that does not refuse here. */
-static inline void task_will_wait(struct coil_task *t)
+/* The same of one that parks in any case. What it waits for may know it already, so who is told
+ * cancels it when it has parked, and not now. */
+void coil__task_will_park(struct coil_task *t);
+
+static inline void task_will_park(struct coil_task *t)
 {
     if (unlikely(t->scope->seen & ASK_TELL))
-        (void)coil__task_must_stop(t);
+        coil__task_will_park(t);
 }
 
 /* The calling task, which may begin s. */

@@ -60,7 +60,8 @@ struct coil_fault {
 
 /* When a call, of those that can wait, is met by a cancel. */
 enum coil_testing_when {
-    COIL_TESTING_BEFORE, /* when it begins */
+    COIL_TESTING_BEFORE, /* when it begins. One that cannot refuse, such as the end of a group, or a
+                          * coil_park: when it waits */
     COIL_TESTING_WHILE,  /* while its task waits, if it comes to that */
     COIL_TESTING_AFTER,  /* when it is done and its task does not run yet, if it comes to that */
 };

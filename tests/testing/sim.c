@@ -613,7 +613,7 @@ static void cancel_now(struct backend *b, struct coil_task *caller)
     coil__scope_cancel(s, COIL_CAUSE_EXPLICIT, "cancelled by the test", NULL, NULL);
 }
 
-static void sim_call_begins(struct backend *b, struct coil_task *t)
+static void sim_call_begins(struct backend *b, struct coil_task *t, bool may_refuse)
 {
     const struct world *w = b->world;
 
@@ -621,7 +621,7 @@ static void sim_call_begins(struct backend *b, struct coil_task *t)
         b->caller = NULL; /* it is over, and never came to where it was to be cancelled */
     if (!w->scope || ++w->report->calls != w->options.cancel_at)
         return;
-    if (w->options.cancel_when == COIL_TESTING_BEFORE)
+    if (w->options.cancel_when == COIL_TESTING_BEFORE && may_refuse)
         cancel_now(b, t);
     else
         b->caller = t;
@@ -640,7 +640,7 @@ static void sim_between_steps(struct backend *b)
 {
     const struct world *w = b->world;
     const enum task_state wanted =
-        w->options.cancel_when == COIL_TESTING_WHILE ? TASK_PARKED : TASK_READY;
+        w->options.cancel_when == COIL_TESTING_AFTER ? TASK_READY : TASK_PARKED;
 
     if (!b->caller)
         return;
