@@ -48,7 +48,32 @@ enum op_kind {
     OP_CONNECT, /* ptr: sockaddr, len: its length. The core's, or a readiness backend's */
     OP_POLL,    /* flags: POLLIN or POLLOUT */
     OP_PAUSE,   /* wait a while: for what cannot be waited for */
-    OP_CALL,    /* call: for the blocking pool only */
+    OP_CALL,    /* call, what: for the blocking pool only */
+};
+
+/* Which call an OP_CALL is: for who looks on, and for tests. Adding one: a member here, its name in
+ * op.c. */
+enum op_what {
+    CALLS_ANY,
+    CALLS_OPENAT,
+    CALLS_OPENAT2,
+    CALLS_MKOSTEMP,
+    CALLS_MKDTEMP,
+    CALLS_READ_FILE,
+    CALLS_WRITE_FILE,
+    CALLS_FSYNC,
+    CALLS_FDATASYNC,
+    CALLS_FTRUNCATE,
+    CALLS_STATX,
+    CALLS_RENAMEAT,
+    CALLS_UNLINKAT,
+    CALLS_MKDIRAT,
+    CALLS_LINKAT,
+    CALLS_SYMLINKAT,
+    CALLS_READLINKAT,
+    CALLS_GETDENTS,
+    CALLS_CLOSE,
+    CALLS_COUNT,
 };
 
 enum op_state {
@@ -93,6 +118,8 @@ struct op {
     uint32_t slot;
     uint32_t sq_position;
     uint8_t phase;
+
+    uint8_t what; /* enum op_what; the caller's. Here, where there is room for it */
 };
 
 /* Receives what comes beside the stream, of which readiness to read says nothing. */
@@ -151,15 +178,19 @@ struct coil__backend_ops {
     void (*forget)(struct backend *b, int fd, struct descriptor *d);
 
     /* An operation is about to begin, on whatever route: may answer in its place (< 0), or shorten
-     * it (0). For tests: NULL where the world is real. */
+     * it (0). A close is done by then, and its answer is what can be changed. For tests: NULL where
+     * the world is real. */
     int (*meddle)(struct backend *b, struct op *op);
 
-    /* t makes a call that can wait, and ASK_TELL has it told: may cancel if the call may refuse. For
-     * tests as well. */
+    /* Is there a stack for one more task? Asked of a loop that may_lack_stacks; likewise. */
+    bool (*has_stack)(struct backend *b);
+
+    /* t makes a call that can wait, and ASK_TELL has it told: may cancel if the call may refuse.
+     * Likewise. */
     void (*call_begins)(struct backend *b, struct coil_task *t, bool may_refuse);
 
     /* Nobody runs, and what has completed is delivered: may cancel. Once before each wait and once
-     * after, of a loop that is stepwise. Likewise. */
+     * after, of a loop that is stepwise; likewise. */
     void (*between_steps)(struct backend *b);
 };
 
@@ -169,9 +200,15 @@ extern const struct coil__backend_ops coil__epoll_ops;
 /* In the library for tests only, coil-testing; choose.c does without elsewhere. */
 extern const struct coil__backend_ops coil__testing_ops;
 
-/* What a task that waits for an op of this kind is said to wait for. */
-#define OP_NAME_SIZE 20
-extern const char coil__op_names[][OP_NAME_SIZE];
+/* What a task that waits for an op is said to wait for, by its kind plus what. */
+#define OP_NAME_SIZE  20
+#define OP_NAME_COUNT (OP_CALL + CALLS_COUNT + 1)
+extern const char coil__op_names[OP_NAME_COUNT][OP_NAME_SIZE];
+
+static inline unsigned int op_name_index(const struct op *op)
+{
+    return (unsigned int)op->kind + op->what;
+}
 
 /* The core's two upcalls. */
 

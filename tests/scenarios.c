@@ -1,5 +1,5 @@
-/* scenarios.c - each primitive in a small scenario that is cancelled at each of its calls, failed at
- * each operation, starved at each allocation; and what must be true of it afterwards. */
+/* scenarios.c - each primitive in a small scenario that is cancelled at each of its calls, failed
+ * at each operation, starved at each allocation; and what must be true of it afterwards. */
 #define _GNU_SOURCE
 #include "wires.h"
 
@@ -595,8 +595,8 @@ static int choose_until_event(void *arg)
     char byte;
 
     for (;;) {
-        struct coil_case cases[] = {COIL_CASE_RECEIVE(&c->rx, &item), COIL_CASE_READABLE(c->ends[0]),
-                                    COIL_CASE_EVENT(&c->event)};
+        struct coil_case cases[] = {COIL_CASE_RECEIVE(&c->rx, &item),
+                                    COIL_CASE_READABLE(c->ends[0]), COIL_CASE_EVENT(&c->event)};
         int r = coil_select(cases, 3);
 
         c->received += r == 0 && cases[0].result == 1;

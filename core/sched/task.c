@@ -84,8 +84,11 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
                                  void *arg, unsigned int stack_class, const char *name,
                                  const char *site)
 {
-    struct coil_task *t = stack_lend(&loop->stacks, stack_class);
+    struct coil_task *t;
 
+    if (unlikely(loop->may_lack_stacks) && !loop->ops->has_stack(loop->backend))
+        return NULL;
+    t = stack_lend(&loop->stacks, stack_class);
     if (unlikely(!t)) {
         coil__bury(loop); /* there may be one that only waits for that */
         t = stack_lend(&loop->stacks, stack_class);

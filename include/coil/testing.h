@@ -50,10 +50,13 @@ extern "C" {
  * the clock jumps, sim waits a while for such calls and for sockets of IP; for others as long as
  * outside_ns says. */
 
-/* A failure by plan: the nth operation called so answers error instead of being done. */
+/* A failure by plan: the nth operation called so answers error instead of being done. But a close
+ * is done, as Linux has it, and answers error. */
 struct coil_fault {
-    const char *call; /* "recv", "accept", "connect" ...: what a task is said to wait for when it is
-                       * in such a call; "blocking call": in the pool. NULL: any */
+    const char *call; /* "recv", "accept", "poll", "openat", "fsync", "close" ...: what a task is
+                       * said to wait for when it is in such a call; "blocking call": any of those
+                       * on files and paths, a close included. To wait for readiness is a "poll", in
+                       * a select too, and for a task without a stack. NULL: any */
     unsigned int nth; /* counted from 1. 0: every one */
     int error;        /* negative */
 };
@@ -71,8 +74,9 @@ struct coil_testing_options {
     struct coil_loop_options loop; /* backend NULL: what COIL_BACKEND names, else "sim" */
 
     /* On any backend. */
-    unsigned int fail_allocation; /* which call of the allocate hook finds no memory, from 1. 0:
-                                   * none. Stacks do not come from there */
+    unsigned int fail_allocation; /* which call of the allocate hook finds no memory, from 1; on
+                                   * "sim" the stacks of tasks are counted among these. 0: none.
+                                   * The loop itself, and what lies outside of any, are malloc's */
 
     /* On "sim". */
     uint64_t seed;              /* 0: no chance; first come, first served, whatever follows. Also
@@ -116,7 +120,8 @@ struct coil_testing_report {
     unsigned int shortened;
     unsigned int late;
     unsigned int lost;        /* cancels */
-    unsigned int allocations; /* calls of the allocate hook that asked for memory */
+    unsigned int allocations; /* calls of the allocate hook that asked for memory, and on "sim"
+                               * stacks of tasks */
     char text[4096];
 };
 

@@ -1,8 +1,8 @@
 /* call.c - calls that may block for ever, each in a thread of its own, for which we wait unless it
  * blocks.
  *
- * So a call is made in one moment of the simulated time, as if by ourselves, whatever the machine is
- * busy with; only one that waits for somebody else is not. The two are told apart by the kernel: a
+ * So a call is made in one moment of the simulated time, as if by ourselves, whatever the machine
+ * is busy with; only one that waits for somebody else is not. The two are told apart by the kernel: a
  * thread that waits for a disk sleeps uninterruptibly. */
 #define _GNU_SOURCE
 #include "call.h"

@@ -59,7 +59,8 @@ struct backend {
     uint64_t chance;
     uint64_t history;
     int wake_fd;
-    unsigned int calls[OP_CALL + 1]; /* of each kind, so far */
+    unsigned int calls[OP_NAME_COUNT]; /* of each name, so far */
+    unsigned int blocking_calls;       /* of all names */
     bool deadlocked;
     struct coil_task *caller; /* is in the call in which it is to be cancelled */
     struct mail give_up; /* cancels all, once */
@@ -105,11 +106,18 @@ static void remember(struct backend *b, const char *what, const char *who, int64
     }
 }
 
+static bool makes_descriptor(const struct op *op)
+{
+    return op->kind == OP_ACCEPT ||
+           (op->kind == OP_CALL && (op->what == CALLS_OPENAT || op->what == CALLS_OPENAT2 ||
+                                    op->what == CALLS_MKOSTEMP));
+}
+
 /* Descriptors are numbered by the process, and so are no part of the history. */
 static void remember_result(struct backend *b, const struct op *op, ssize_t result)
 {
-    remember(b, coil__op_names[op->kind], op->task ? op->task->name : "nobody",
-             op->kind == OP_ACCEPT && result > 0 ? 0 : result);
+    remember(b, coil__op_names[op_name_index(op)], op->task ? op->task->name : "nobody",
+             makes_descriptor(op) && result > 0 ? 0 : result);
 }
 
 static void remember_ready(struct backend *b)
@@ -187,7 +195,7 @@ static bool make_call(struct backend *b, struct entry *e, ssize_t *ret)
         return true;
     e->phase = BLOCKS;
     b->blocking++;
-    remember(b, "blocks", coil__op_names[e->op->kind], 0);
+    remember(b, "blocks", coil__op_names[op_name_index(e->op)], 0);
     return false;
 }
 
@@ -248,16 +256,28 @@ static bool sim_cancel(struct backend *b, struct op *op)
 
 /* --- Faults ---------------------------------------------------------------------------------- */
 
-static int planned_failure(struct backend *b, const struct op *op)
+/* As how many-eth of those that f is about op counts. 0: it is none. */
+static unsigned int nth_for(const struct backend *b, const struct coil_fault *f,
+                            const struct op *op)
+{
+    if (!f->call)
+        return b->world->report->operations;
+    if (strcmp(f->call, coil__op_names[op_name_index(op)]) == 0)
+        return b->calls[op_name_index(op)];
+    if (op->kind == OP_CALL && strcmp(f->call, coil__op_names[OP_CALL]) == 0)
+        return b->blocking_calls;
+    return 0;
+}
+
+static int planned_failure(const struct backend *b, const struct op *op)
 {
     const struct coil_testing_options *o = &b->world->options;
-    const char *name = coil__op_names[op->kind];
 
     for (size_t i = 0; i < o->fault_count; i++) {
         const struct coil_fault *f = &o->faults[i];
-        unsigned int nth = f->call ? b->calls[op->kind] : b->world->report->operations;
+        unsigned int nth = nth_for(b, f, op);
 
-        if ((!f->call || strcmp(f->call, name) == 0) && (!f->nth || f->nth == nth))
+        if (nth && (!f->nth || f->nth == nth))
             return f->error;
     }
     return 0;
@@ -281,12 +301,13 @@ static int sim_meddle(struct backend *b, struct op *op)
     struct coil_testing_report *report = b->world->report;
     int error;
 
-    b->calls[op->kind]++;
+    b->calls[op_name_index(op)]++;
+    b->blocking_calls += op->kind == OP_CALL;
     report->operations++;
     error = planned_failure(b, op);
     if (error < 0) {
         report->failed++;
-        remember(b, "fails", coil__op_names[op->kind], error);
+        remember(b, "fails", coil__op_names[op_name_index(op)], error);
         return error;
     }
     if (may_be_cut(op) && happens(b, b->world->options.short_percent)) {
@@ -294,6 +315,13 @@ static int sim_meddle(struct backend *b, struct op *op)
         report->shortened++;
     }
     return 0;
+}
+
+static bool sim_has_stack(struct backend *b)
+{
+    struct world *w = b->world;
+
+    return ++w->report->allocations != w->options.fail_allocation;
 }
 
 /* --- Looking --------------------------------------------------------------------------------- */
@@ -689,6 +717,7 @@ static int sim_open(struct backend **ret, const struct backend_config *config,
         goto fail;
     }
     b->loop->looks_each_turn = true;
+    b->loop->may_lack_stacks = true;
     b->loop->pool.by_backend = !b->world->options.threads;
     b->loop->stepwise = b->world->options.seed || b->world->options.cancel_at;
     *ret = b;
@@ -724,6 +753,7 @@ const struct coil__backend_ops coil__testing_ops = {
     .wait = sim_wait,
     .wake = sim_wake,
     .meddle = sim_meddle,
+    .has_stack = sim_has_stack,
     .call_begins = sim_call_begins,
     .between_steps = sim_between_steps,
 };
