@@ -126,7 +126,8 @@ void harness_run(const struct coil_loop_options *options, void (*body)(void))
         .late_percent = 25,
         .late_ns = 20 * COIL_MICROSECOND,
         .tick_ns = COIL_MICROSECOND,         /* tests may spin, */
-        .outside_ns = 50 * COIL_MILLISECOND, /* and start threads */
+        .outside_ns = 50 * COIL_MILLISECOND, /* and start threads, */
+        .threads = !getenv("COIL_TEST_LATE"), /* or look at the pool's */
     };
     struct coil_testing_report report;
     int r;

@@ -39,17 +39,34 @@ extern "C" {
  *      if (coil_testing_run(&o, scenario, &state, &report) < 0)
  *          fail("seed %llu: %s", seed, report.text);
  *
- * What is outside of the loop is outside of the history: threads, the blocking pool's among them,
- * processes, and, strictly, the kernel's own network. Before the clock jumps, sim waits a while for
- * calls in the pool and for sockets of IP; for others as long as outside_ns says. With one thread
- * (loop.blocking_threads = 1), pool calls are answered in order. */
+ * A call that blocks, and for which there is the blocking pool, is made between two steps, at a
+ * moment that the seed chooses, in no time, and may be late like any operation. One that waits for
+ * somebody else, such as opening a FIFO that nobody has opened, occupies one of the threads that
+ * the pool may have, and ends when it ends; should it never, that is a deadlock, and it is broken
+ * off.
+ *
+ * What is outside of the loop is outside of the history: threads, processes, and, strictly, the
+ * kernel's own network, and the moment when a call ends that has waited for somebody else. Before
+ * the clock jumps, sim waits a while for such calls and for sockets of IP; for others as long as
+ * outside_ns says. */
 
-/* A failure by plan: the nth operation called so answers error instead of being done. */
+/* A failure by plan: the nth operation called so answers error instead of being done. But a close
+ * is done, as Linux has it, and answers error. */
 struct coil_fault {
-    const char *call; /* "recv", "accept", "connect" ...: what a task is said to wait for when it is
-                       * in such a call; "blocking call": in the pool. NULL: any */
+    const char *call; /* "recv", "accept", "poll", "openat", "fsync", "close" ...: what a task is
+                       * said to wait for when it is in such a call; "blocking call": any of those
+                       * on files and paths, a close included. To wait for readiness is a "poll", in
+                       * a select too, and for a task without a stack. NULL: any */
     unsigned int nth; /* counted from 1. 0: every one */
     int error;        /* negative */
+};
+
+/* When a call, of those that can wait, is met by a cancel. */
+enum coil_testing_when {
+    COIL_TESTING_BEFORE, /* when it begins. One that cannot refuse, such as the end of a group, or a
+                          * coil_park: when it waits */
+    COIL_TESTING_WHILE,  /* while its task waits, if it comes to that */
+    COIL_TESTING_AFTER,  /* when it is done and its task does not run yet, if it comes to that */
 };
 
 /* How to run. Zeroed, it asks for a world without chance. */
@@ -57,8 +74,9 @@ struct coil_testing_options {
     struct coil_loop_options loop; /* backend NULL: what COIL_BACKEND names, else "sim" */
 
     /* On any backend. */
-    unsigned int fail_allocation; /* which call of the allocate hook finds no memory, from 1. 0:
-                                   * none. Stacks do not come from there */
+    unsigned int fail_allocation; /* which call of the allocate hook finds no memory, from 1; on
+                                   * "sim" the stacks of tasks are counted among these. 0: none.
+                                   * The loop itself, and what lies outside of any, are malloc's */
 
     /* On "sim". */
     uint64_t seed;              /* 0: no chance; first come, first served, whatever follows. Also
@@ -71,11 +89,14 @@ struct coil_testing_options {
     int64_t tick_ns;    /* how far each look at the clock moves it: for code that spins. 0: not */
     int64_t outside_ns; /* how long, in real time, threads and processes have to act before the
                          * clock jumps; ten times as long before a deadlock is found */
+    int threads;        /* not 0: what blocks goes to the pool's threads, as on the other backends,
+                         * and is no part of the history. For tests that look at the pool */
     const struct coil_fault *faults;
     size_t fault_count;
-    unsigned int cancel_at; /* after which step main_fn is cancelled, from 1. 0: it is not. A step
-                             * ends when a task gives way; or the clock jumps */
-    int cancel_late;        /* not 0: ... and after what has completed by then has been delivered */
+    unsigned int cancel_at; /* at which call main_fn is cancelled, from 1; 0: it is not. All calls
+                             * count that can wait, of whatever task, if they have to or not */
+    enum coil_testing_when cancel_when;
+    int cancel_caller; /* not 0: not main_fn, but just the task that makes the call */
 
     /* What happens, a line each, as it does. May be NULL. */
     void (*trace)(void *ctx, const char *line);
@@ -91,14 +112,16 @@ struct coil_testing_report {
     uint64_t seed;
     uint64_t history;   /* the same for the same history. 0: not on "sim" */
     int64_t elapsed_ns; /* of coil_now's clock */
-    unsigned int steps; /* these four on "sim" only */
+    unsigned int calls; /* that can wait, if there is a cancel_at. These on "sim" only */
+    unsigned int cancelled; /* 1: it came to that */
     unsigned int operations;
     unsigned int jumps;  /* of the clock */
     unsigned int failed; /* operations, by plan */
     unsigned int shortened;
     unsigned int late;
     unsigned int lost;        /* cancels */
-    unsigned int allocations; /* calls of the allocate hook that asked for memory */
+    unsigned int allocations; /* calls of the allocate hook that asked for memory, and on "sim"
+                               * stacks of tasks */
     char text[4096];
 };
 
@@ -124,13 +147,16 @@ COIL_API COIL_MUST_CHECK int coil_testing_run_each_at(const struct coil_testing_
 
 /* --- Trouble at every turn ----------------------------------------------------------------------
  *
- * Runs a scenario on sim again and again: once undisturbed; then cancelled after its first step,
- * its second, and so on to its last; once more so, with what had completed delivered first; then
- * with its first operation failing, its second ...; then with its first allocation. Each run must
- * leave nothing behind, and answer what the undisturbed one did, or what its trouble explains. */
+ * Runs a scenario on sim again and again: once undisturbed; then cancelled before its first call
+ * that can wait, its second, and so on to its last; then so while it waits in each, and with each
+ * done and its task not resumed; then with its first operation failing, its second ...; then with
+ * its first allocation. Each run must leave nothing behind, and answer what the undisturbed one
+ * did, or what its trouble explains. */
 struct coil_everywhere {
     coil_task_fn *scenario;          /* leaves nothing behind, whatever happens */
     void *arg;                       /* for all three */
+    int each_task;                   /* not 0: all that is cancelled is cancelled once more, just
+                                      * the task that makes the call, and the others are left */
     void (*before)(void *arg);       /* each run; may be NULL */
     int (*after)(void *arg, int rc); /* each run, which answered rc. Negative: something is wrong.
                                       * May be NULL */
@@ -140,7 +166,7 @@ struct coil_everywhere {
     size_t allowed_count;
 };
 
-/* options may be NULL; what it says of cancel_at and fail_allocation does not count.
+/* options may be NULL; what it says of cancels and fail_allocation does not count.
  * How many runs there were.  -EDEADLK, -EUCLEAN, or, for an answer that is not allowed, -EPROTO;
  * or what the undisturbed run failed with. ret is of the run that failed, and its text begins with
  * what was done to it. */
@@ -155,8 +181,8 @@ COIL_API COIL_MUST_CHECK int coil_testing_everywhere_at(const struct coil_testin
  *
  * Returns when every other task of the loop waits, none is ready, and it has been so for cushion_ns
  * (of coil_now's clock; 0: right now). Waiters of one cushion return together, those of a smaller
- * one first; to each other they count as waiting. Exact as to tasks; a call in the blocking pool
- * waits. On sim the clock does not jump as long as somebody waits here with no cushion. (trio:
+ * one first; to each other they count as waiting, until they return. Exact as to tasks; a call in
+ * the blocking pool waits. On sim the clock does not jump as long as somebody waits here with no cushion. (trio:
  * wait_all_tasks_blocked)
  * 0.  -ECANCELED: asked to stop. */
 COIL_API COIL_MUST_CHECK int coil_wait_all_blocked(int64_t cushion_ns);

@@ -129,6 +129,8 @@ static int cancellable(struct world *w)
     int rc;
 
     coil_scope_begin(&scope, COIL_FOREVER);
+    if (coil__here.loop->ops == &coil__testing_ops)
+        coil__scope_tell(scope_of(&scope));
     w->scope = &scope;
     rc = w->main_fn(w->arg);
     w->scope = NULL;
