@@ -123,7 +123,8 @@ static void explain(int error, struct backend_reason *why)
         say(why, "io_uring_setup: ENOSYS, not in this kernel or kept out by seccomp");
         break;
     case -EINVAL:
-        say(why, "io_uring_setup: EINVAL, this kernel's is too old (Linux 5.17 has what is needed)");
+        say(why,
+            "io_uring_setup: EINVAL, this kernel's is too old (Linux 5.17 has what is needed)");
         break;
     case -ENOMEM:
         say(why, "io_uring_setup: ENOMEM, RLIMIT_MEMLOCK is too small");

@@ -32,7 +32,7 @@ struct coil_loop_options {
     unsigned int cq_entries; /* io_uring's completion queue. 0: 4096 */
     size_t stack_size;       /* of a task, bytes, 16 KiB to 1 GiB. 0: 64 KiB */
 
-    unsigned int blocking_threads; /* at the most, for file calls. 0: 4 */
+    unsigned int blocking_threads; /* at the most, for file calls (file.h). 0: 4 */
 
     uint64_t shuffle_seed; /* for tests: not 0 runs ready tasks in an order drawn from
                             * the seed, so that one that gives way may be the next to run */
