@@ -9,9 +9,10 @@
 #include "../core/op.h"
 #include "../uring/ring.h"
 
-static int refusals; /* so many calls to come are refused, */
-static int misses;   /* and so many cancels to come are lost in the kernel, */
-static int agains;   /* and so many reads to come say EAGAIN, having done nothing */
+static int refusals;    /* so many calls to come are refused, */
+static int misses;      /* and so many cancels to come are lost in the kernel, */
+static int agains;      /* and so many reads to come say EAGAIN, having done nothing */
+static int poll_firsts; /* so many receives were to wait before they try */
 
 static struct ring *our_ring(void)
 {
@@ -65,6 +66,17 @@ static void spoil_answers(void)
     }
 }
 
+static void count_poll_firsts(void)
+{
+    struct io_uring_sq *sq = &our_ring()->uring.sq;
+
+    for (unsigned int i = *sq->khead; i != *sq->ktail; i++) {
+        const struct io_uring_sqe *sqe = &sq->sqes[i & *sq->kring_mask];
+
+        poll_firsts += sqe->opcode == IORING_OP_RECV && sqe->ioprio & IORING_RECVSEND_POLL_FIRST;
+    }
+}
+
 /* In liburing's stead. */
 int io_uring_enter2(unsigned int fd, unsigned int to_submit, unsigned int min_complete,
                     unsigned int flags, sigset_t *sig, size_t size)
@@ -79,6 +91,8 @@ int io_uring_enter2(unsigned int fd, unsigned int to_submit, unsigned int min_co
         lose_cancels();
     if (agains)
         spoil_reads();
+    if (coil__here.loop)
+        count_poll_firsts();
     r = syscall(SYS_io_uring_enter, fd, to_submit, min_complete, flags, sig, size);
     if (spoilt)
         spoil_answers();
@@ -300,4 +314,37 @@ RING_TEST(a_file_that_says_eagain_is_read_by_a_thread)
         agains = 0;
         CHECK_EQ(coil_close(fd), 0);
     }
+}
+
+static void receive_twice(void)
+{
+    struct receiver r;
+    struct coil_group g;
+    int ends[2];
+
+    wire_open(WIRE_TCP, ends);
+    for (int i = 0; i < 2; i++) {
+        coil_group_begin(&g);
+        spawn_receiver(&g, &r, ends[0]);
+        CHECK_EQ(coil_checkpoint(), 0);
+        inside_look();
+        CHECK_EQ(write(ends[1], "x", 1), 1);
+        CHECK_EQ(coil_group_end(&g, 0), 0);
+        CHECK_EQ(r.result, 1);
+    }
+    wire_close(ends);
+}
+
+RING_TEST(a_socket_that_was_emptied_is_waited_for_before_it_is_tried)
+{
+    receive_twice();
+    CHECK_EQ(poll_firsts, harness_kernel_before(5, 19) ? 0 : 1);
+}
+
+/* Which refuses such an entry. */
+COIL_TEST_WITH_(ring, a_kernel_before_5_19_is_not_asked_to_wait_before_it_tries, need_ring();
+                setenv("COIL_TEST_KERNEL", "5.18", 1))
+{
+    receive_twice();
+    CHECK_EQ(poll_firsts, 0);
 }

@@ -210,6 +210,7 @@ int coil__ring_open(struct ring *r, const struct backend_config *config, struct 
     r->absolute = r->uring.features & IORING_FEAT_MIN_TIMEOUT;
     if (r->absolute)
         r->enter |= IORING_ENTER_ABS_TIMER;
+    r->poll_first = r->setup & IORING_SETUP_TASKRUN_FLAG; /* it came with the same kernel */
     if (r->uring.features & IORING_FEAT_NO_IOWAIT)
         r->enter |= IORING_ENTER_NO_IOWAIT;
     return 0;
