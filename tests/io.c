@@ -436,6 +436,55 @@ COIL_TEST(io, a_receive_that_wants_all_gets_all)
     }
 }
 
+struct patient {
+    struct coil_scope scope;
+    struct all_of all;
+    int next; /* what the checkpoint after it said */
+};
+
+static int receive_all_in_a_scope(void *arg)
+{
+    struct patient *p = arg;
+
+    coil_scope_begin_prepared(&p->scope, COIL_FOREVER);
+    (void)receive_all_of(&p->all);
+    p->next = coil_checkpoint();
+    return coil_scope_end(&p->scope, p->next);
+}
+
+/* What has come is the answer, and the cancellation is met at the next checkpoint. */
+COIL_TEST(io, a_receive_that_wants_all_and_is_cancelled_counts_what_came)
+{
+    for (enum wire wire = WIRE_UNIX; wire < WIRE_COUNT; wire++)
+        for (size_t came = 0; came <= 3; came += 3) {
+            struct patient p = {.all = {.result = 0}};
+            struct coil_group g;
+            char buf[8];
+            int ends[2];
+
+            wire_open(wire, ends);
+            p.all.fd = ends[0];
+            coil_scope_prepare(&p.scope);
+            CHECK_EQ(write(ends[1], "abc", came), came);
+            if (came)
+                wire_await(ends[0], POLLIN);
+            coil_group_begin(&g);
+            CHECK_EQ(coil_group_spawn(&g, receive_all_in_a_scope, &p), 0);
+            do
+                coil_yield_shielded();
+            while (came && p.all.buf[2] != 'c');
+            CHECK_EQ(p.all.result, 0); /* it waits for the rest */
+            coil_scope_cancel(&p.scope, NULL);
+            CHECK_EQ(coil_group_end(&g, 0), 0);
+            CHECK_EQ(p.all.result, came ? (ssize_t)came : -ECANCELED);
+            CHECK_EQ(p.next, -ECANCELED);
+            CHECK_EQ(write(ends[1], "def", 3), 3);
+            CHECK_EQ(coil_recv(ends[0], buf, sizeof(buf), 0), 3);
+            CHECK_EQ(memcmp(buf, "def", 3), 0);
+            wire_close(ends);
+        }
+}
+
 COIL_TEST(io, a_receive_that_wants_all_gets_what_there_was_before_the_end)
 {
     for (enum wire wire = WIRE_UNIX; wire < WIRE_COUNT; wire++) {
