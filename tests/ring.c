@@ -562,6 +562,14 @@ RING_TEST(a_loop_that_found_no_room_to_listen_for_wakes_does_not_sleep)
 
 #define SLOTS 64 /* at first */
 
+static void *supply_when_it_sleeps(void *unused)
+{
+    while (!atomic_load(&to_sleep))
+        sched_yield();
+    __atomic_store_n(&supply.left, INT32_MAX, __ATOMIC_SEQ_CST);
+    return unused;
+}
+
 COIL_TEST_WITH_(ring, who_found_no_memory_for_a_slot_has_one_when_there_is_some, need_ring();
                 supply = (struct supply){.left = INT32_MAX}; options_.allocate = supply_allocate;
                 options_.allocate_ctx = &supply; options_.shuffle_seed = 0)
@@ -571,6 +579,7 @@ COIL_TEST_WITH_(ring, who_found_no_memory_for_a_slot_has_one_when_there_is_some,
     const int count = (int)count_of(receivers);
     struct coil_stats before, after;
     struct coil_group g;
+    pthread_t thread;
 
     for (int i = 0; i < count; i++) {
         wire_open(WIRE_UNIX, ends[i]);
@@ -586,8 +595,10 @@ COIL_TEST_WITH_(ring, who_found_no_memory_for_a_slot_has_one_when_there_is_some,
     CHECK(after.turns - before.turns < 20); /* it does not spin */
     CHECK_EQ(write(ends[count - 1][1], "x", 1), 1);
     CHECK_EQ(receivers[count - 1].result, 1); /* not even begun */
-    supply.left = INT32_MAX;
+    atomic_store(&to_sleep, false);
+    CHECK_EQ(pthread_create(&thread, NULL, supply_when_it_sleeps, NULL), 0);
     CHECK_EQ(coil_task_wait(&receivers[count - 1].handle), 0); /* and nothing else will happen */
+    CHECK_EQ(pthread_join(thread, NULL), 0);
     for (int i = 0; i < count - 1; i++)
         CHECK_EQ(write(ends[i][1], "x", 1), 1);
     CHECK_EQ(coil_group_end(&g, 0), 0);

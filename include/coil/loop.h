@@ -97,7 +97,7 @@ COIL_API int coil_loop_stats(struct coil_stats *ret);
 /* How to run on every core. Zeroed, it asks for the defaults; NULL does too. */
 struct coil_runtime_options {
     /* How many loops. 0: one per core of the calling thread's affinity mask, no more than a
-     * container's CPU quota (/sys/fs/cgroup/cpu.max) allows. */
+     * container's CPU quota allows (cpu.max, of cgroup v2, of its group and those around it). */
     unsigned int loops;
     int unpinned; /* not 0: do not pin each loop to its core */
     struct coil_loop_options loop;
