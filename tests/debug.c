@@ -826,6 +826,88 @@ COIL_TEST_IN_ORDER(debug, s8_1_a_signal_handler_asks_and_once_is_enough)
     free(a.text.bytes);
 }
 
+/* A task that, cancelled by a message, ends the dumper that has one just behind it. */
+struct ender {
+    struct coil_scope scope;
+    struct asked *asked;
+    int dumps; /* written when the end returned */
+};
+
+static enum coil_abort end_the_dumper(void *ctx)
+{
+    struct ender *e = ctx;
+
+    coil_dumper_end(&dumper);
+    e->dumps = e->asked->dumps;
+    memset(&dumper, 0x55, sizeof(dumper)); /* its memory is somebody else's from now on */
+    return COIL_ABORT_DONE;
+}
+
+static int park_until_cancelled(void *ender)
+{
+    struct ender *e = ender;
+    int rc;
+
+    coil_scope_begin(&e->scope, COIL_FOREVER);
+    rc = coil_park(end_the_dumper, e, "a message");
+    return coil_scope_end(&e->scope, rc);
+}
+
+static void *cancel_and_ask(void *ender)
+{
+    coil_scope_cancel(&((struct ender *)ender)->scope, "a message");
+    CHECK_EQ(coil_dumper_ask(&dumper), 0);
+    return NULL;
+}
+
+COIL_TEST_IN_ORDER(debug, s8_1_a_dumper_that_ends_between_two_messages_has_written_before)
+{
+    struct asked a = {.text = text_new(1 << 16)};
+    struct ender e = {.asked = &a, .dumps = -1};
+    struct coil_group g;
+    pthread_t thread;
+
+    coil_group_begin(&g);
+    SPAWN(&g, park_until_cancelled, &e);
+    give_way();
+    CHECK_EQ(coil_dumper_begin(&dumper, COIL_DUMP_TEXT, keep_and_wake, &a), 0);
+    CHECK_EQ(pthread_create(&thread, NULL, cancel_and_ask, &e), 0);
+    pthread_join(thread, NULL); /* both messages are there, and are delivered in one go */
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(e.dumps, 1);
+    CHECK_EQ(a.dumps, 1);
+    memset(&dumper, 0, sizeof(dumper));
+    free(a.text.bytes);
+}
+
+static int end_in_the_first_piece(void *ctx, const char *piece, size_t len)
+{
+    (void)piece;
+    (void)len;
+    ++*(int *)ctx;
+    CHECK_EQ(coil_dumper_ask(&dumper), 0); /* of which nothing comes: it is being written */
+    coil_dumper_end(&dumper);
+    memset(&dumper, 0x55, sizeof(dumper));
+    return 0;
+}
+
+COIL_TEST_IN_ORDER(debug, s8_1_a_dumper_may_end_in_its_own_writer)
+{
+    struct coil_group g;
+    int pieces = 0;
+
+    coil_group_begin(&g);
+    for (int i = 0; i < 100; i++)
+        SPAWN(&g, sleep_for_ever, NULL);
+    coil_yield_shielded();
+    CHECK_EQ(coil_dumper_begin(&dumper, COIL_DUMP_JSON, end_in_the_first_piece, &pieces), 0);
+    CHECK_EQ(coil_dumper_ask(&dumper), 0);
+    give_way();
+    CHECK_EQ(pieces, 1);
+    memset(&dumper, 0, sizeof(dumper));
+    end_cancelled(&g);
+}
+
 static int begin_a_dumper(void *arg)
 {
     CHECK_EQ(coil_dumper_begin(&dumper, COIL_DUMP_TEXT, keep_and_wake, arg), 0);

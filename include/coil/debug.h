@@ -139,7 +139,7 @@ COIL_API COIL_MUST_CHECK int coil_dumper_begin(struct coil_dumper *d, enum coil_
 COIL_API int coil_dumper_ask(struct coil_dumper *d);
 
 /* Ends d, on its loop's thread. What was asked for is written first, and write is not called any
- * more. Nothing happens if it has ended, or not begun. */
+ * more; from within write, the dump ends there. Nothing happens if it has ended, or not begun. */
 COIL_API void coil_dumper_end(struct coil_dumper *d);
 
 #ifdef __cplusplus
