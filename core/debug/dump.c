@@ -1,14 +1,11 @@
 /* dump.c - a loop written down: at once, to a descriptor, or when another thread asks for it. */
-#define _GNU_SOURCE
 #include "dump.h"
 
 #include <errno.h>
-#include <poll.h>
 
 #include "../sched/loop.h"
 #include "../thread/futex.h"
-
-#define PATIENCE_MS 1000
+#include "sink.h"
 
 static bool is_format(enum coil_dump_format format)
 {
@@ -33,42 +30,15 @@ int coil_dump(enum coil_dump_format format, coil_dump_fn *write, void *ctx)
 
 /* --- To a descriptor ------------------------------------------------------------------------- */
 
-static ssize_t write_once(int fd, const char *text, size_t len)
-{
-    struct descriptor as_if_a_pipe = {.kind = FD_PIPE}; /* written with SIGPIPE kept away */
-    struct op op = {
-        .kind = OP_WRITE,
-        .route = ROUTE_POOL, /* no readiness is told by this */
-        .fd = fd,
-        .ptr = (void *)(uintptr_t)text,
-        .len = len,
-        .offset = -1,
-        .descriptor = &as_if_a_pipe,
-    };
-
-    return coil__op_perform(&op);
-}
-
-static int write_to_fd(void *ctx, const char *text, size_t len)
-{
-    struct pollfd p = {.fd = *(const int *)ctx, .events = POLLOUT};
-
-    while (len) {
-        ssize_t n = write_once(p.fd, text, len);
-
-        if (n == -EAGAIN && poll(&p, 1, PATIENCE_MS) != 0)
-            continue;
-        if (n < 0)
-            return (int)n;
-        text += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 int coil_dump_fd(enum coil_dump_format format, int fd)
 {
-    return coil_dump(format, write_to_fd, &fd);
+    struct sink s;
+    int r;
+
+    if (!coil__here.loop || !is_format(format))
+        return -EINVAL;
+    r = coil__sink_open(&s, fd);
+    return r < 0 ? r : coil_dump(format, coil__sink_write, &s);
 }
 
 /* --- When another thread asks ---------------------------------------------------------------- */
