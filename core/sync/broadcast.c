@@ -203,8 +203,9 @@ int coil__broadcast_receive(struct broadcast_receiver *r, void *item, const char
     rc = coil__broadcast_try_receive(r, item);
     if (rc == -EAGAIN) {
         struct waiter w = {.task = self, .item = item};
+        const char *what = r->broadcast->forgets ? "a newer value" : "an item of a broadcast";
 
-        return coil__lot_wait(&r->lot, &w, "an item of a broadcast");
+        return coil__lot_wait(&r->lot, &w, what);
     }
     return sync_answer(self, rc);
 }
