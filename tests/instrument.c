@@ -265,6 +265,45 @@ COIL_TEST(instrument, s8_3_a_hook_may_remove_its_instrument_and_others)
     coil_instrument_remove(&after);
 }
 
+/* One that, told of a step, leaves and comes back, and has another come: both are last then. */
+struct returning {
+    struct coil_instrument self;
+    const struct coil_instrument *newcomer;
+    int calls;
+};
+
+static void leave_and_come_back(void *ctx, struct coil_task *t)
+{
+    struct returning *r = ctx;
+
+    (void)t;
+    CHECK(r->calls++ < 3);
+    coil_instrument_remove(&r->self);
+    CHECK_EQ(coil_instrument_add(&r->self), 0);
+    CHECK_EQ(coil_instrument_add(r->newcomer), 0);
+}
+
+COIL_TEST(instrument, s8_3_what_a_hook_adds_is_told_from_the_next_event_on)
+{
+    int calls[2] = {0, 0};
+    struct coil_instrument there = {.before_step = count_call, .ctx = &calls[0]};
+    struct coil_instrument newcomer = {.before_step = count_call, .ctx = &calls[1]};
+    struct returning r = {.self = {.before_step = leave_and_come_back, .ctx = &r}};
+
+    r.newcomer = &newcomer;
+    CHECK_EQ(coil_instrument_add(&r.self), 0);
+    CHECK_EQ(coil_instrument_add(&there), 0);
+    for (int step = 1; step <= 3; step++) {
+        coil_yield_shielded();
+        CHECK_EQ(r.calls, step);
+        CHECK_EQ(calls[0], step);
+        CHECK_EQ(calls[1], step - 1);
+    }
+    coil_instrument_remove(&r.self);
+    coil_instrument_remove(&there);
+    coil_instrument_remove(&newcomer);
+}
+
 static int end_at_once(void *arg)
 {
     ++*(int *)arg;

@@ -624,7 +624,7 @@ COIL_TEST_WITH_(ring, a_turn_takes_no_more_completions_than_tasks_can_bear, need
         io_uring_prep_nop(sqe);
         sqe->user_data = 0; /* nobody's */
     }
-    coil__ring_get_events(our_ring());
+    coil__ring_get_events(our_ring(), 0);
     CHECK_EQ(io_uring_cq_ready(uring), 1200);
     loop->ops->wait(loop->backend, 0);
     CHECK(io_uring_cq_ready(uring) >= 1200 - 2 * 512); /* before the system call, and after */

@@ -2,15 +2,14 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "../backend.h"
 #include "descriptor.h"
+#include "quiet.h"
 
 static ssize_t write_any(const struct op *op)
 {
@@ -22,26 +21,14 @@ static ssize_t write_any(const struct op *op)
                           : pwrite(op->fd, op->ptr, op->len, op->offset);
 }
 
-/* Writes to a pipe with SIGPIPE kept away: blocked, and taken back if it was we who raised it. */
 static ssize_t write_quietly(const struct op *op)
 {
-    static const struct timespec at_once;
-    sigset_t pipe_signal;
-    sigset_t before;
-    sigset_t pending;
+    struct quiet q;
     ssize_t r;
-    int error;
 
-    sigemptyset(&pipe_signal);
-    sigaddset(&pipe_signal, SIGPIPE);
-    sigpending(&pending);
-    pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    quiet_begin(&q);
     r = write_any(op);
-    error = errno;
-    if (r < 0 && error == EPIPE && !sigismember(&pending, SIGPIPE))
-        sigtimedwait(&pipe_signal, NULL, &at_once);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    errno = error;
+    quiet_end(&q, r < 0 && errno == EPIPE);
     return r;
 }
 

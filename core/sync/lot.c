@@ -119,6 +119,11 @@ size_t coil_lot_count(const struct coil_lot *lot)
     return lot_of(lot)->count;
 }
 
+void coil_lot_stats(const struct coil_lot *lot, struct coil_lot_stats *ret)
+{
+    *ret = (struct coil_lot_stats){.broken = lot_of(lot)->broken, .waiting = lot_of(lot)->count};
+}
+
 /* --- Breakers -------------------------------------------------------------------------------- */
 
 static struct breaker *breaker_of(struct coil_breaker *b)
