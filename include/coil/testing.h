@@ -81,7 +81,7 @@ struct coil_testing_options {
     /* On "sim". */
     uint64_t seed;              /* 0: no chance; first come, first served, whatever follows. Also
                                  * that of loop.shuffle_seed, if that is 0 */
-    unsigned int short_percent; /* of reads and writes of streams, moved only in part */
+    unsigned int short_percent; /* of reads and writes of streams and files, moved only in part */
     unsigned int late_percent;  /* of operations, completed late_ns later at the most; meanwhile
                                  * others come first, or a cancel does */
     unsigned int lost_percent;  /* of cancels that come when the operation could be done: it is */
