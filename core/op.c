@@ -22,7 +22,7 @@ void coil__op_complete(struct op *op, ssize_t result)
     loop->operations--;
     if (op->asked && result != -ECANCELED)
         loop->late_results++;
-    if (unlikely(op->done))
+    if (unlikely(op->is_nobodys))
         op->done(op);
     else
         unpark(op->task, 0);
@@ -412,10 +412,11 @@ static bool gathers_nothing(const struct op *op)
 /* Before each thing that is done with fd: has the task been asked to stop, is fd still open? */
 static int may_use(struct coil_task *self, int fd, struct descriptor **ret)
 {
+    int r;
+
     fire_timers(self->loop); /* we may succeed without a turn, and a deadline be past */
-    if (task_must_stop(self))
-        return task_refuse(self);
-    return descriptor_get(self->loop, fd, ret);
+    r = task_checkpoint(self);
+    return likely(r >= 0) ? descriptor_get(self->loop, fd, ret) : r;
 }
 
 static int take_side_of(struct descriptor *d, const struct op *op)
@@ -539,7 +540,7 @@ static ssize_t run_rounds(struct coil_task *self, const struct op *op, struct de
     if (r < 0 && done && !op->writes) { /* the count is what the caller is told, and only that */
         self->told_to_stop = told_to_stop;
         if (is_said_once(r))
-            d->late_error = (int)r;
+            d->late_error = (int16_t)r;
     }
     unlink_from(&hold, d);
     *ret_done = done;
@@ -661,8 +662,9 @@ ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd)
     op->route = ROUTE_POOL;
     op->fd = fd;
     fire_timers(self->loop); /* a pool thread may be quicker than the turn */
-    if (task_must_stop(self))
-        return task_refuse(self);
+    r = task_checkpoint(self);
+    if (r < 0)
+        return r;
     r = meddle(self->loop, op);
     if (r < 0)
         return r;

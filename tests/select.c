@@ -1,6 +1,8 @@
 /* select.c - semantics.md 5.9: waiting for the first of several. */
 #include "inside.h"
 
+#include <stdlib.h>
+
 #include "line.h"
 #include "parker.h"
 #include "supply.h"
@@ -1237,6 +1239,351 @@ static void select_outside(void)
     struct coil_case c = COIL_CASE_RECEIVE(&l.rx, &item);
 
     CHECK_EQ(coil_select(&c, 1), 0);
+}
+
+/* --- Locks and their like -------------------------------------------------------------------- */
+
+static size_t lock_waiting(const struct coil_lock *l)
+{
+    struct coil_lock_stats stats;
+
+    coil_lock_stats(l, &stats);
+    return stats.waiting;
+}
+
+static struct coil_rwlock_stats rwlock_stats(const struct coil_rwlock *l)
+{
+    struct coil_rwlock_stats stats;
+
+    coil_rwlock_stats(l, &stats);
+    return stats;
+}
+
+static struct coil_limiter_stats limiter_stats(const struct coil_limiter *l)
+{
+    struct coil_limiter_stats stats;
+
+    coil_limiter_stats(l, &stats);
+    return stats;
+}
+
+COIL_TEST(select, s5_9_a_lock_that_is_free_is_held_afterwards)
+{
+    struct coil_lock l = COIL_LOCK_INIT;
+    struct coil_case cases[] = {COIL_CASE_LOCK(&l)};
+
+    CHECK_EQ(coil_select(cases, 1), 0);
+    CHECK_EQ(cases[0].result, 0);
+    CHECK_EQ(coil_select_nowait(cases, 1), 0);
+    CHECK_EQ(cases[0].result, -EDEADLK);
+    CHECK_EQ(coil_lock_release(&l), 0);
+}
+
+/* The chooser's own task is the one that gives back what it chose. */
+static int choose_and_release_lock(void *arg)
+{
+    struct chooser *c = arg;
+
+    c->index = coil_select(c->cases, c->count);
+    c->over = true;
+    return coil_lock_release(c->cases[c->index].on);
+}
+
+COIL_TEST(select, s5_9_a_lock_is_handed_to_a_select_that_then_waits_for_nothing_else)
+{
+    struct coil_lock locks[2] = {COIL_LOCK_INIT, COIL_LOCK_INIT};
+    struct coil_case cases[] = {COIL_CASE_LOCK(&locks[0]), COIL_CASE_LOCK(&locks[1])};
+    struct chooser c = {.cases = cases, .count = 2};
+    struct coil_group g;
+
+    CHECK_EQ(coil_lock_acquire(&locks[0]), 0);
+    CHECK_EQ(coil_lock_acquire(&locks[1]), 0);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, choose_and_release_lock, &c), 0);
+    settle();
+    CHECK_EQ(c.over, false);
+    CHECK_EQ(lock_waiting(&locks[0]), 1);
+    CHECK_EQ(coil_lock_release(&locks[1]), 0);
+    CHECK_EQ(coil_lock_acquire_nowait(&locks[1]), -EAGAIN); /* handed over, not free */
+    CHECK_EQ(lock_waiting(&locks[0]), 0);
+    CHECK_EQ(coil_lock_release(&locks[0]), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(c.index, 1);
+    CHECK_EQ(coil_lock_acquire_nowait(&locks[0]), 0); /* it never had this one */
+    CHECK_EQ(coil_lock_release(&locks[0]), 0);
+}
+
+static int end_holding(void *l)
+{
+    return coil_lock_acquire(l);
+}
+
+COIL_TEST(select, s5_2_a_select_hears_that_a_locks_owner_has_died)
+{
+    static struct coil_lock l; /* not on a stack that ends */
+    struct coil_case cases[] = {COIL_CASE_LOCK(&l)};
+    struct coil_group g;
+
+    l = (struct coil_lock)COIL_LOCK_INIT;
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, end_holding, &l), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_select(cases, 1), 0);
+    CHECK_EQ(cases[0].result, -EOWNERDEAD);
+}
+
+COIL_TEST(select, s5_9_a_semaphore_hands_one_to_a_select)
+{
+    struct coil_semaphore s = COIL_SEMAPHORE_INIT(0, 5);
+    struct coil_event never = COIL_EVENT_INIT;
+    struct coil_case cases[] = {COIL_CASE_EVENT(&never), COIL_CASE_SEMAPHORE(&s)};
+    struct chooser c = {.cases = cases, .count = 2};
+    struct coil_semaphore_stats stats;
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    spawn_chooser(&g, &c);
+    CHECK_EQ(coil_semaphore_release(&s), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(c.index, 1);
+    CHECK_EQ(cases[1].result, 0);
+    coil_semaphore_stats(&s, &stats);
+    CHECK_EQ(stats.value, 0);
+    CHECK_EQ(stats.waiting, 0);
+}
+
+COIL_TEST(select, s5_9_a_token_is_lent_to_a_select_and_to_nobody_else)
+{
+    struct coil_limiter l = COIL_LIMITER_INIT(1);
+    struct coil_token ours = COIL_TOKEN_INIT;
+    static struct coil_token token;
+    struct coil_event never = COIL_EVENT_INIT;
+    struct coil_case cases[] = {COIL_CASE_LIMITER(&l, &token), COIL_CASE_EVENT(&never)};
+    struct chooser c = {.cases = cases, .count = 2};
+    struct coil_group g;
+
+    token = (struct coil_token)COIL_TOKEN_INIT;
+    CHECK_EQ(coil_limiter_acquire(&l, &ours), 0);
+    coil_group_begin(&g);
+    spawn_chooser(&g, &c);
+    CHECK_EQ(limiter_stats(&l).waiting, 1);
+    CHECK_EQ(coil_limiter_release(&l, &ours), 0);
+    CHECK_EQ(coil_limiter_acquire_nowait(&l, &ours), -EAGAIN);
+    CHECK_EQ(coil_group_end(&g, 0), 0); /* its end gives the token back */
+    CHECK_EQ(c.index, 0);
+    CHECK_EQ(cases[0].result, 0);
+    CHECK_EQ(limiter_stats(&l).borrowed, 0);
+}
+
+COIL_TEST(select, s5_9_a_token_that_was_only_waited_for_is_free_again)
+{
+    struct coil_limiter l = COIL_LIMITER_INIT(0);
+    struct coil_token token = COIL_TOKEN_INIT;
+    struct coil_event e = COIL_EVENT_INIT;
+    struct coil_case cases[] = {COIL_CASE_LIMITER(&l, &token), COIL_CASE_EVENT(&e)};
+    struct chooser c = {.cases = cases, .count = 2};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    spawn_chooser(&g, &c);
+    coil_event_set(&e);
+    CHECK_EQ(limiter_stats(&l).waiting, 0);
+    CHECK_EQ(coil_limiter_set_total(&l, 1), 0);
+    CHECK_EQ(coil_limiter_acquire_nowait(&l, &token), 0); /* no limiter knows it any more */
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(c.index, 1);
+    CHECK_EQ(coil_limiter_release(&l, &token), 0);
+}
+
+COIL_TEST(select, s5_9_a_borrower_that_waits_twice_is_told_so)
+{
+    struct coil_limiter l = COIL_LIMITER_INIT(0);
+    struct coil_token tokens[2] = {COIL_TOKEN_INIT, COIL_TOKEN_INIT};
+    struct coil_case cases[] = {COIL_CASE_LIMITER(&l, &tokens[0]),
+                                COIL_CASE_LIMITER(&l, &tokens[1])};
+
+    CHECK_EQ(coil_select(cases, 2), 1);
+    CHECK_EQ(cases[1].result, -EDEADLK);
+    CHECK_EQ(limiter_stats(&l).waiting, 0);
+    cases[0] = COIL_CASE_LIMITER(&l, NULL);
+    CHECK_EQ(coil_select(cases, 1), -EINVAL);
+}
+
+static int read_it(void *l)
+{
+    int r = coil_rwlock_acquire_read(l);
+
+    return r < 0 ? r : coil_rwlock_release_read(l);
+}
+
+COIL_TEST(select, s5_4_readers_go_on_when_a_select_that_would_write_has_left)
+{
+    struct coil_rwlock l = COIL_RWLOCK_INIT;
+    struct coil_event e = COIL_EVENT_INIT;
+    struct coil_case cases[] = {COIL_CASE_WRITE_LOCK(&l), COIL_CASE_EVENT(&e)};
+    struct chooser c = {.cases = cases, .count = 2};
+    struct coil_group g;
+
+    CHECK_EQ(coil_rwlock_acquire_read(&l), 0);
+    coil_group_begin(&g);
+    spawn_chooser(&g, &c);
+    CHECK_EQ(coil_group_spawn(&g, read_it, &l), 0);
+    settle();
+    CHECK_EQ(rwlock_stats(&l).waiting, 2);
+    coil_event_set(&e);
+    CHECK_EQ(rwlock_stats(&l).waiting, 0); /* there and then, before the select has run */
+    CHECK_EQ(rwlock_stats(&l).readers, 2);
+    CHECK_EQ(coil_rwlock_release_read(&l), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(c.index, 1);
+    CHECK_EQ(rwlock_stats(&l).readers, 0);
+}
+
+static int write_in_select(void *l)
+{
+    struct coil_case cases[] = {COIL_CASE_WRITE_LOCK(l)};
+
+    CHECK_EQ(coil_select(cases, 1), 0);
+    CHECK_EQ(cases[0].result, 0);
+    CHECK_EQ(rwlock_stats(l).readers, 0);
+    return coil_rwlock_release_write(l);
+}
+
+COIL_TEST(select, s5_9_a_select_may_write_when_the_last_reader_has_gone)
+{
+    struct coil_rwlock l = COIL_RWLOCK_INIT;
+    struct coil_group g;
+
+    CHECK_EQ(coil_rwlock_acquire_read(&l), 0);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, write_in_select, &l), 0);
+    settle();
+    CHECK_EQ(coil_rwlock_acquire_read_nowait(&l), -EAGAIN); /* behind a writer */
+    CHECK_EQ(coil_rwlock_release_read(&l), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(rwlock_stats(&l).writer != NULL, 0);
+}
+
+/* One select lets in the next, which leaves, and lets in the next: not one inside the other. */
+COIL_TEST(select, s5_4_a_long_chain_of_selects_that_let_each_other_in_fits_on_a_stack)
+{
+    enum { LINKS = 2000 };
+    struct coil_rwlock *locks = calloc(LINKS + 1, sizeof(*locks));
+    struct coil_case(*cases)[2] = calloc(LINKS, sizeof(*cases));
+    struct chooser *c = calloc(LINKS, sizeof(*c));
+    struct coil_group g;
+
+    CHECK(locks && cases && c);
+    coil_group_begin(&g);
+    for (int i = 0; i <= LINKS; i++)
+        CHECK_EQ(coil_rwlock_acquire_read(&locks[i]), 0);
+    for (int i = 0; i < LINKS; i++) {
+        cases[i][0] = COIL_CASE_WRITE_LOCK(&locks[i]);
+        cases[i][1] = COIL_CASE_READ_LOCK(i ? &locks[i - 1] : &locks[LINKS]);
+        c[i] = (struct chooser){.cases = cases[i], .count = i ? 2 : 1};
+        spawn_chooser(&g, &c[i]);
+    }
+    coil_task_cancel(&c[0].handle, NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(c[0].index, -ECANCELED);
+    for (int i = 1; i < LINKS; i++) {
+        CHECK_EQ(c[i].index, 1);
+        CHECK_EQ(rwlock_stats(&locks[i - 1]).readers, 2);
+        CHECK_EQ(rwlock_stats(&locks[i]).waiting, 0);
+    }
+    free(c);
+    free(cases);
+    free(locks);
+}
+
+COIL_TEST(select, s5_9_at_a_barrier_a_select_counts_while_it_waits)
+{
+    struct coil_barrier b = COIL_BARRIER_INIT(2);
+    struct coil_event e = COIL_EVENT_INIT;
+    struct coil_case cases[2][2] = {{COIL_CASE_BARRIER(&b), COIL_CASE_EVENT(&e)},
+                                    {COIL_CASE_BARRIER(&b), COIL_CASE_EVENT(&e)}};
+    struct chooser c[2] = {{.cases = cases[0], .count = 2}, {.cases = cases[1], .count = 2}};
+    struct coil_barrier_stats stats;
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    spawn_chooser(&g, &c[0]);
+    CHECK_EQ(coil_barrier_wait(&b), 1);
+    spawn_chooser(&g, &c[1]);
+    coil_event_set(&e); /* so the second never came */
+    coil_barrier_stats(&b, &stats);
+    CHECK_EQ(stats.waiting, 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(c[0].index, 0);
+    CHECK_EQ(cases[0][0].result, 0);
+    CHECK_EQ(c[1].index, 1);
+}
+
+COIL_TEST(select, s5_9_nobody_comes_to_a_barrier_twice)
+{
+    struct coil_barrier b = COIL_BARRIER_INIT(3);
+    struct coil_case cases[] = {COIL_CASE_BARRIER(&b), COIL_CASE_BARRIER(&b)};
+    struct coil_barrier_stats stats;
+
+    CHECK_EQ(coil_select(cases, 2), 1);
+    CHECK_EQ(cases[1].result, -EDEADLK);
+    coil_barrier_stats(&b, &stats);
+    CHECK_EQ(stats.waiting, 0);
+}
+
+COIL_TEST(select, s5_11_a_primitive_of_ones_own_is_a_lot_among_the_cases)
+{
+    struct coil_lot lot = COIL_LOT_INIT;
+    struct coil_event never = COIL_EVENT_INIT;
+    struct coil_case cases[] = {COIL_CASE_EVENT(&never), COIL_CASE_LOT(&lot)};
+    struct chooser c = {.cases = cases, .count = 2};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    spawn_chooser(&g, &c);
+    CHECK_EQ(coil_lot_unpark(&lot, 1, 42), 1);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(c.index, 1);
+    CHECK_EQ(cases[1].result, 42);
+    coil_lot_break(&lot);
+    CHECK_EQ(coil_select(cases, 2), 1);
+    CHECK_EQ(cases[1].result, -EOWNERDEAD);
+}
+
+COIL_TEST(select, s4_2_a_select_that_was_cancelled_has_none_of_them)
+{
+    struct coil_lock l = COIL_LOCK_INIT;
+    struct coil_rwlock rw = COIL_RWLOCK_INIT;
+    struct coil_semaphore s = COIL_SEMAPHORE_INIT(0, 1);
+    struct coil_limiter limiter = COIL_LIMITER_INIT(0);
+    struct coil_token token = COIL_TOKEN_INIT;
+    struct coil_barrier b = COIL_BARRIER_INIT(2);
+    struct coil_lot lot = COIL_LOT_INIT;
+    struct coil_case cases[] = {
+        COIL_CASE_LOCK(&l),
+        COIL_CASE_READ_LOCK(&rw),
+        COIL_CASE_WRITE_LOCK(&rw),
+        COIL_CASE_SEMAPHORE(&s),
+        COIL_CASE_LIMITER(&limiter, &token),
+        COIL_CASE_BARRIER(&b),
+        COIL_CASE_LOT(&lot),
+    };
+    struct chooser c = {.cases = cases, .count = sizeof(cases) / sizeof(cases[0])};
+    struct coil_group g;
+
+    CHECK_EQ(coil_lock_acquire(&l), 0);
+    CHECK_EQ(coil_rwlock_acquire_write(&rw), 0);
+    coil_group_begin(&g);
+    spawn_chooser(&g, &c);
+    coil_task_cancel(&c.handle, NULL);
+    CHECK_EQ(lock_waiting(&l) + rwlock_stats(&rw).waiting + limiter_stats(&limiter).waiting, 0);
+    CHECK_EQ(coil_lot_count(&lot), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(c.index, -ECANCELED);
+    CHECK_EQ(coil_lock_release(&l), 0);
+    CHECK_EQ(coil_rwlock_release_write(&rw), 0);
+    CHECK_EQ(coil_semaphore_release(&s), 0);
+    CHECK_EQ(coil_semaphore_acquire_nowait(&s), 0);
 }
 
 static void look_at_descriptor_outside(void)

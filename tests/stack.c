@@ -113,7 +113,7 @@ static char *own_bottom(void)
 {
     struct coil_task *self = coil_task_self();
 
-    return stack_bottom(&coil__here.loop->stacks, self->stack_class, self);
+    return coil__stack_bottom(&coil__here.loop->stacks, self->stack_class, self);
 }
 
 static int overflow_under_watch(void *arg)
@@ -378,7 +378,7 @@ Test(stack, the_guard_survives_that_pages_are_given_back)
     coil__stacks_trim(&all);
     for (int i = 0; i < 1000; i++) {
         char *block = stack_lend(&all, 16);
-        char *bottom = stack_bottom(&all, 16, block);
+        char *bottom = coil__stack_bottom(&all, 16, block);
 
         bottom[0] = 1; /* the lowest usable byte is usable */
         if (i != 0 && i != 999)

@@ -21,6 +21,9 @@
 #define WORKERS_BOUND 4  /* io-wq threads for files */
 #define WORKERS_FREE  16 /* and for what may take forever */
 
+/* Deferred completions that an enter fetches when it need not wait for more. */
+#define TASK_WORK_AN_ENTER 20
+
 /* Each is dropped in turn when the kernel says EINVAL. */
 static const unsigned int setup_ladder[] = {
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
@@ -248,13 +251,8 @@ void coil__ring_submit(struct ring *r)
     enter(r, 0, r->enter & IORING_ENTER_REGISTERED_RING, NULL, 0);
 }
 
-void coil__ring_get_events(struct ring *r)
-{
-    enter(r, 0, (r->enter & IORING_ENTER_REGISTERED_RING) | IORING_ENTER_GETEVENTS, NULL,
-          _NSIG / 8);
-}
-
-void coil__ring_wait(struct ring *r, int64_t deadline_ns)
+/* Fetches so many completions before the deadline, if there are that many. */
+static void enter_until(struct ring *r, unsigned int least, int64_t deadline_ns)
 {
     struct __kernel_timespec until;
     struct io_uring_getevents_arg arg = {.sigmask_sz = _NSIG / 8};
@@ -268,7 +266,21 @@ void coil__ring_wait(struct ring *r, int64_t deadline_ns)
         until.tv_nsec = ns % 1000000000;
         arg.ts = (uint64_t)(uintptr_t)&until;
     }
-    enter(r, 1, r->enter | IORING_ENTER_GETEVENTS, &arg, sizeof(arg));
+    enter(r, least, r->enter | IORING_ENTER_GETEVENTS, &arg, sizeof(arg));
+}
+
+void coil__ring_get_events(struct ring *r, unsigned int count)
+{
+    if (unlikely(count > TASK_WORK_AN_ENTER))
+        enter_until(r, count, 0);
+    else
+        enter(r, 0, (r->enter & IORING_ENTER_REGISTERED_RING) | IORING_ENTER_GETEVENTS, NULL,
+              _NSIG / 8);
+}
+
+void coil__ring_wait(struct ring *r, int64_t deadline_ns)
+{
+    enter_until(r, 1, deadline_ns);
 }
 
 struct io_uring_sqe *coil__ring_sqe(struct ring *r)

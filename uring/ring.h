@@ -28,8 +28,12 @@ unsigned int coil__ring_queued(const struct ring *r);
 bool coil__ring_has_events(const struct ring *r);
 
 /* Three ways to enter, each also submitting what is queued. */
-void coil__ring_submit(struct ring *r);                    /* no more than that: the cheapest */
-void coil__ring_get_events(struct ring *r);                /* lets completions be posted */
-void coil__ring_wait(struct ring *r, int64_t deadline_ns); /* until there is one, or the deadline */
+void coil__ring_submit(struct ring *r); /* no more than that: the cheapest */
+
+/* Lets completions be posted, if there are any: some twenty at the least, or as many as said. */
+void coil__ring_get_events(struct ring *r, unsigned int count);
+
+/* Until there is one, or the deadline. */
+void coil__ring_wait(struct ring *r, int64_t deadline_ns);
 
 #endif

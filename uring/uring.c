@@ -16,6 +16,7 @@
 #include "ring.h"
 
 #define REAP_MOST        512 /* completions a turn: tasks must get their share */
+#define ASK_MOST         256 /* cancels a turn */
 #define SLOTS_FIRST      64
 #define NO_SLOT          UINT32_MAX
 #define ASK_AGAIN_NS     1000000 /* the first time; then ten times as long, up to: */
@@ -47,10 +48,11 @@ struct backend {
     uint32_t slot_count;
     uint32_t free_slot;  /* NO_SLOT: none */
     struct list waiting; /* ops for which there was no room */
-    struct list asked;   /* ops in the kernel that were asked to stop: until they do */
+    struct list to_ask;  /* ops in the kernel that shall stop, newest first */
+    struct list asking;  /* the same, taken from there: before any newer ones */
+    struct list asked;   /* the same, asked to: until they do */
     int64_t ask_again_at_ns;
     int64_t ask_again_in_ns; /* 0: no time set yet */
-    bool asked_just_now;     /* a cancel was queued since the last wait */
     bool ask_now;            /* a cancel found no room */
     int wake_fd;
     uint64_t wake_count;
@@ -63,7 +65,7 @@ struct backend {
 
 static bool add_slots(struct backend *b)
 {
-    uint32_t count = b->slot_count ? b->slot_count * 2 : SLOTS_FIRST;
+    uint32_t count = b->slot_count ? b->slot_count + b->slot_count / 8 : SLOTS_FIRST;
     struct slot *slots = b->allocate(b->allocate_ctx, b->slots, count * sizeof(*slots));
 
     if (!slots)
@@ -230,14 +232,6 @@ static void push_cancel(struct backend *b, struct op *op)
     sqe->user_data = TO_NOBODY;
 }
 
-static void ask(struct backend *b, struct op *op)
-{
-    b->ask_again_in_ns = 0; /* the alarm is set when it turns out to be needed */
-    list_push_back(&b->asked, &op->link);
-    b->asked_just_now = true;
-    push_cancel(b, op);
-}
-
 /* The kernel has not seen op yet: the entry becomes a no-op that reports to nobody. */
 static bool take_back(struct backend *b, struct op *op)
 {
@@ -262,13 +256,35 @@ static bool uring_cancel(struct backend *b, struct op *op)
         if (list_linked(&op->link))
             return false; /* asked already */
         if (!take_back(b, op)) {
-            ask(b, op);
+            list_push_front(&b->to_ask, &op->link);
             return false;
         }
     }
     if (op->slot != NO_SLOT)
         slot_free(b, op->slot);
     return true;
+}
+
+/* The kernel finds an op by a chain of those whose names hash alike, newest first, and one that was
+ * cancelled stays in it until its completion is fetched. With tens of thousands that is a long way;
+ * there is none if the newest is asked first, and some at a time. Returns how many were asked. */
+static unsigned int ask(struct backend *b)
+{
+    unsigned int count = 0;
+    struct list *n;
+
+    if (likely(list_empty(&b->asking))) {
+        if (likely(list_empty(&b->to_ask)))
+            return 0;
+        list_take(&b->asking, &b->to_ask);
+    }
+    b->ask_again_in_ns = 0; /* the alarm is set when it turns out to be needed */
+    while (count < ASK_MOST && (n = list_pop_front(&b->asking))) {
+        list_push_back(&b->asked, n);
+        push_cancel(b, container_of(n, struct op, link));
+        count++;
+    }
+    return count;
 }
 
 /* A cancel can miss: its target may stand where the kernel does not look (being handed to a worker,
@@ -281,8 +297,6 @@ static void ask_again(struct backend *b)
         b->ask_now = false; /* whom it was for has ended */
         return;
     }
-    if (b->asked_just_now && !b->ask_now)
-        return;
     now_ns = coil__clock_now();
     if (!b->ask_again_in_ns) { /* asked a moment ago, and silent still */
         b->ask_again_in_ns = ASK_AGAIN_NS;
@@ -303,7 +317,7 @@ static void ask_again(struct backend *b)
 static void finish(struct backend *b, struct op *op, ssize_t result)
 {
     if (list_linked(&op->link))
-        list_remove(&op->link); /* from b->asked */
+        list_remove(&op->link); /* from b->to_ask, asking, asked */
     slot_free(b, op->slot);
     coil__op_complete(op, result);
 }
@@ -411,10 +425,11 @@ static int64_t next_alarm(struct backend *b)
  * the next turn's: looking for more right here would keep those waiting that are ready already. */
 static void uring_wait(struct backend *b, int64_t deadline_ns)
 {
-    bool asked = b->asked_just_now;
+    unsigned int asked = ask(b);
     bool any;
 
-    ask_again(b);
+    if (!asked || b->ask_now)
+        ask_again(b);
     submit_waiting(b);
     if (unlikely(!b->wake_armed))
         arm_wake(b);
@@ -422,14 +437,12 @@ static void uring_wait(struct backend *b, int64_t deadline_ns)
      * goes in only now: mostly it is answered at once, and spares us setting an alarm. */
     any = reap(b) || b->ask_now || asked || !b->wake_armed ||
           (!list_empty(&b->waiting) && b->free_slot != NO_SLOT);
-    b->asked_just_now = false;
-
     if (!any && deadline_ns) {
         int64_t alarm_ns = next_alarm(b);
 
         coil__ring_wait(&b->ring, alarm_ns < deadline_ns ? alarm_ns : deadline_ns);
     } else if (asked || coil__ring_has_events(&b->ring)) {
-        coil__ring_get_events(&b->ring);
+        coil__ring_get_events(&b->ring, asked);
     } else if (coil__ring_queued(&b->ring)) {
         coil__ring_submit(&b->ring);
     } else {
@@ -459,6 +472,8 @@ static int uring_open(struct backend **ret, const struct backend_config *config,
         return r;
     memset(b, 0, sizeof(*b));
     list_init(&b->waiting);
+    list_init(&b->to_ask);
+    list_init(&b->asking);
     list_init(&b->asked);
     b->free_slot = NO_SLOT;
     b->allocate = config->allocate;
@@ -499,6 +514,8 @@ static void retire_wake(struct backend *b)
 static void uring_close(struct backend *b)
 {
     assert(list_empty(&b->waiting));
+    assert(list_empty(&b->to_ask));
+    assert(list_empty(&b->asking));
     assert(list_empty(&b->asked));
 
     if (b->wake_armed)

@@ -100,7 +100,7 @@ void coil_task_look(const struct coil_task *t, struct coil_task_info *ret)
         .fd = -1,
         .scope_site = t->scope->site,
         .deadline_ns = coil__scope_effective_deadline(t->scope),
-        .requested = (t->scope->seen & (ASK_STOP | ASK_FINISH)) != 0,
+        .requested = (t->scope->seen & ASK_EITHER) != 0,
         .cancelled = responsible != NULL,
     };
     if (responsible)

@@ -48,6 +48,7 @@ static inline void handle_begin(struct handle *h, const char *name, const struct
     h->result = -EAGAIN;
     h->cancelled = false;
     h->started = false;
+    h->cause = COIL_CAUSE_NONE;
     h->name = name;
     h->parent = g->host->name;
     list_init(&h->waiters);
@@ -98,6 +99,8 @@ static inline struct coil_task *spawn(struct group *g, coil_task_fn *fn, void *a
         handle_begin(t->handle, t->name, g);
         t->handle->task = t;
     }
+    if (unlikely(options->deadline_ns))
+        coil_scope_set_deadline((struct coil_scope *)&t->own, options->deadline_ns);
     report_new(t);
     return t;
 }
@@ -172,6 +175,25 @@ static void fail(struct group *g, struct coil_task *t, int code, const char *sit
     record(g, &e);
 }
 
+void coil__handle_note(struct handle *h, const struct coil_cancellation *why)
+{
+    if (h->cause != COIL_CAUSE_NONE)
+        return;
+    h->cause = (uint8_t)why->cause;
+    h->reason = why->reason;
+    h->canceller = why->task;
+    h->cancel_site = why->site;
+}
+
+/* In the handle of t, which has been cancelled and has ended. */
+static void note_why(struct coil_task *t)
+{
+    struct coil_cancellation why;
+
+    if (coil__scope_why(&t->own, &why))
+        coil__handle_note(t->handle, &why);
+}
+
 static void handle_end(struct handle *h, int result, bool cancelled)
 {
     struct list *n;
@@ -211,8 +233,11 @@ void coil__group_task_ended(struct coil_task *t, int result, int rc, bool was_ca
     if (unlikely(t->errors))
         coil__errors_free(t->loop, t->errors);
 
-    if (t->handle)
+    if (t->handle) {
+        if (unlikely(t->own.seen & ASK_STOP))
+            note_why(t);
         handle_end(t->handle, result, result == -ECANCELED && was_cancelled);
+    }
     if (unlikely(t->role & ROLE_SERVICE))
         g->services--;
     count_down(g);
@@ -366,7 +391,21 @@ void coil_task_cancel_at(struct coil_handle *public, const char *reason, const c
     if (h->task)
         coil__scope_cancel(&h->task->own, COIL_CAUSE_EXPLICIT, reason, here_name(), site);
     else if (h->dormant)
-        coil__dormant_cancel(h->dormant);
+        coil__dormant_cancel(h->dormant, &(struct coil_cancellation){COIL_CAUSE_EXPLICIT, reason,
+                                                                     here_name(), site});
+}
+
+int coil_task_why_cancelled(const struct coil_handle *public, struct coil_cancellation *ret)
+{
+    const struct handle *h = handle_of(public);
+
+    if (h->task)
+        return h->task->own.seen & ASK_STOP && coil__scope_why(&h->task->own, ret);
+    if (h->cause == COIL_CAUSE_NONE)
+        return 0;
+    *ret = (struct coil_cancellation){(enum coil_cause)h->cause, h->reason, h->canceller,
+                                      h->cancel_site};
+    return 1;
 }
 
 /* Waits for the end of a task. */
@@ -393,13 +432,15 @@ int coil_task_wait(struct coil_handle *public)
     struct handle *h = handle_of(public);
     struct coil_task *self = need_task("coil_task_wait", NULL);
     struct joiner j = {self, h};
+    int r;
 
     if (h->task == self)
         return -EDEADLK;
+    r = task_checkpoint(self);
+    if (r < 0)
+        return r;
     if (!h->task && !h->dormant)
         return coil_checkpoint();
-    if (task_must_stop(self))
-        return task_refuse(self);
     list_push_back(&h->waiters, &self->waiting);
     return park(self, stop_waiting, &j, end_of_task);
 }

@@ -37,7 +37,8 @@ struct loop {
     int main_result;
     int failure; /* of the backend: what the run answers, whatever main does. 0: none */
     int64_t trim_at_ns;
-    int64_t now_ns; /* when somebody last read the clock */
+    int64_t now_ns;     /* when somebody last read the clock */
+    uintptr_t last_run; /* where a task lies that ran before this one, in a crowd */
 
     const struct coil__backend_ops *ops;
     struct backend *backend;
@@ -55,6 +56,9 @@ struct loop {
     const uint32_t *layout; /* for a debugger */
     struct list dumpers;    /* that others may ask */
     struct locals *locals;  /* the loop's own slots */
+
+    struct rwlock *rwlocks_to_admit; /* where somebody has left who may have stood in the way */
+    bool admitting;                  /* they are being gone through */
     struct instruments instruments;
 
     uint64_t shuffle_state; /* 0: first come, first served */

@@ -32,8 +32,7 @@
 
 struct slab {
     struct slab *next;
-    char *mapping;
-    char *base;                  /* within, aligned to the size of a stack */
+    char *base;
     size_t count;                /* stacks it has room for */
     size_t carved;               /* of these, given out at least once */
     size_t cold;                 /* of these, on the cold list */
@@ -41,16 +40,30 @@ struct slab {
 };
 
 /* Stands at the very end of a stack's top block, always. */
-static struct slab **slab_of(const struct stacks *all, void *block)
+static struct slab **slab_of(const struct stacks *all, const void *block)
 {
-    return (struct slab **)((char *)block + all->block_size) - 1;
+    return (struct slab **)((char *)(uintptr_t)block + all->block_size) - 1;
 }
 
-/* With room to align the first stack to its size, so that any address in a stack leads to its
- * base. */
-static size_t mapping_size(size_t count, unsigned int class)
+/* From one stack of a slab to the next: the stack, and the guard below it. That is no power of two,
+ * and must not be: the TLB tells pages apart by the low bits of their number, and the top pages of
+ * stacks that lie a power of two apart have room in a few of its sets only. */
+static size_t stride_of(const struct stacks *all, unsigned int class)
 {
-    return (count + 1) << class;
+    return (UINT64_C(1) << class) + all->page_size;
+}
+
+static char *guard_of(const struct stacks *all, const struct slab *s, size_t i, unsigned int class)
+{
+    return s->base + i * stride_of(all, class);
+}
+
+void *coil__stack_bottom(const struct stacks *all, unsigned int class, const void *block)
+{
+    const struct slab *s = *slab_of(all, block);
+    size_t i = (size_t)((const char *)block - s->base) / stride_of(all, class);
+
+    return guard_of(all, s, i, class) + all->page_size;
 }
 
 static size_t page_size(void)
@@ -64,7 +77,7 @@ unsigned int coil__stack_class(size_t size)
 {
     unsigned int class = STACK_CLASS_MIN;
 
-    const uint64_t least = 4 * page_size(); /* one of them is the guard */
+    const uint64_t least = 4 * page_size();
 
     if (size < STACK_SIZE_MIN || size > STACK_SIZE_MAX)
         return 0;
@@ -95,7 +108,7 @@ void coil__stacks_close(struct stacks *all)
 
             for (size_t k = 0; k < s->carved; k++)
                 VALGRIND_STACK_DEREGISTER(s->valgrind_ids[k]);
-            munmap(s->mapping, mapping_size(s->count, i + STACK_CLASS_MIN));
+            munmap(s->base, s->count * stride_of(all, i + STACK_CLASS_MIN));
             free(s);
             s = next;
         }
@@ -108,10 +121,10 @@ void coil__stacks_close(struct stacks *all)
  * cache. */
 static void *block_of(const struct stacks *all, const struct slab *s, size_t i, unsigned int class)
 {
-    return s->base + ((i + 1) << class) - all->block_size - i % COLORS * COLOR_SIZE;
+    return guard_of(all, s, i + 1, class) - all->block_size - i % COLORS * COLOR_SIZE;
 }
 
-static struct slab *slab_map(struct stack_pool *pool, unsigned int class)
+static struct slab *slab_map(const struct stacks *all, struct stack_pool *pool, unsigned int class)
 {
     size_t count = pool->slabs ? pool->slabs->count * 2 : SLAB_STACKS_MIN;
     struct slab *s;
@@ -124,15 +137,14 @@ static struct slab *slab_map(struct stack_pool *pool, unsigned int class)
     s = malloc(sizeof(*s) + count * sizeof(s->valgrind_ids[0]));
     if (!s)
         return NULL;
-    s->mapping = mmap(NULL, mapping_size(count, class), PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-    if (s->mapping == MAP_FAILED) {
+    s->base = mmap(NULL, count * stride_of(all, class), PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+    if (s->base == MAP_FAILED) {
         free(s);
         return NULL;
     }
-    s->base = (char *)(((uintptr_t)s->mapping + (UINT64_C(1) << class) - 1) >> class << class);
     /* A huge page under a parked task would be 2 MiB for what needs 4 KiB. */
-    madvise(s->mapping, mapping_size(count, class), MADV_NOHUGEPAGE);
+    madvise(s->base, count * stride_of(all, class), MADV_NOHUGEPAGE);
     s->count = count;
     s->carved = 0;
     s->cold = 0;
@@ -164,15 +176,15 @@ static void *carve(struct stacks *all, unsigned int class)
     void *block;
 
     if (!s || s->carved == s->count)
-        s = slab_map(pool, class);
+        s = slab_map(all, pool, class);
     if (!s)
         return NULL;
-    base = s->base + (s->carved << class);
+    base = guard_of(all, s, s->carved, class);
     if (!guard(all, base))
         return NULL;
     block = block_of(all, s, s->carved, class);
     *slab_of(all, block) = s;
-    s->valgrind_ids[s->carved] = VALGRIND_STACK_REGISTER(base, base + (UINT64_C(1) << class));
+    s->valgrind_ids[s->carved] = VALGRIND_STACK_REGISTER(base, base + stride_of(all, class));
     s->carved++;
     pool->mapped++;
     return block;
@@ -191,10 +203,8 @@ void *coil__stack_lend_cold(struct stacks *all, unsigned int class)
 /* Drops all pages but the topmost. The guard survives. */
 static void drop_pages(const struct stacks *all, unsigned int class, void *block)
 {
-    char *bottom = stack_bottom(all, class, block);
-    size_t usable = (UINT64_C(1) << class) - all->page_size;
-
-    madvise(bottom, usable - all->page_size, MADV_DONTNEED);
+    madvise(coil__stack_bottom(all, class, block), (UINT64_C(1) << class) - all->page_size,
+            MADV_DONTNEED);
 }
 
 static void slab_unmap(struct stacks *all, struct stack_pool *pool, struct slab *s,
@@ -210,7 +220,7 @@ static void slab_unmap(struct stacks *all, struct stack_pool *pool, struct slab 
         p = &(*p)->next;
     *p = s->next;
     pool->mapped -= s->carved;
-    munmap(s->mapping, mapping_size(s->count, class));
+    munmap(s->base, s->count * stride_of(all, class));
     free(s);
 }
 

@@ -78,10 +78,8 @@ static inline void stack_return(struct stacks *all, unsigned int class, void *bl
 }
 
 /* The lowest usable address of the stack that block is the top of. */
-static inline void *stack_bottom(const struct stacks *all, unsigned int class, void *block)
-{
-    return (char *)((uintptr_t)block >> class << class) + all->page_size;
-}
+__attribute__((pure)) void *coil__stack_bottom(const struct stacks *all, unsigned int class,
+                                               const void *block);
 
 /* Is there anything that trimming would give back? */
 bool coil__stacks_trimmable(const struct stacks *all);

@@ -31,8 +31,7 @@ static void check_scopes_ended(const struct coil_task *t)
 /* What lies in a frame that is gone cannot be given back: it may be anything by now. */
 static void check_not_on_its_stack(const struct coil_task *t, const struct hold *h)
 {
-    uintptr_t bottom =
-        (uintptr_t)stack_bottom(&t->loop->stacks, t->stack_class, (void *)(uintptr_t)t);
+    uintptr_t bottom = (uintptr_t)coil__stack_bottom(&t->loop->stacks, t->stack_class, t);
 
     if (unlikely((uintptr_t)h >= bottom && (uintptr_t)h < (uintptr_t)t))
         coil__die(
@@ -95,7 +94,7 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
     }
     if (!t)
         return NULL;
-    coil__context_make(&t->context, stack_bottom(&loop->stacks, stack_class, t));
+    coil__context_make(&t->context, coil__stack_bottom(&loop->stacks, stack_class, t));
     t->loop = loop;
     t->scope = &t->own;
     t->group = NULL;
@@ -204,6 +203,18 @@ void coil__yield(struct coil_task *self)
     yield(self);
 }
 
+/* A deadline may be past already. It acts when we are parked: we stand on somebody's list by now,
+ * and what else is due may make him wake us. */
+static int park_and_look(struct coil_task *self, coil_abort_fn *abort_fn, void *ctx,
+                         const char *what)
+{
+    if (task_cancelled(self))
+        return park(self, abort_fn, ctx, what);
+    park_begin(self, abort_fn, ctx, what);
+    fire_timers(self->loop);
+    return park_end(self);
+}
+
 int coil_park(coil_abort_fn *abort_fn, void *ctx, const char *what)
 {
     struct coil_task *self = need_task("coil_park", NULL);
@@ -211,7 +222,10 @@ int coil_park(coil_abort_fn *abort_fn, void *ctx, const char *what)
 
     task_will_park(self);
     self->open_park = true;
-    r = park(self, abort_fn, ctx, what);
+    if (unlikely(self->loop->deadline_unseen))
+        r = park_and_look(self, abort_fn, ctx, what);
+    else
+        r = park(self, abort_fn, ctx, what);
     self->open_park = false;
     return r;
 }

@@ -1,35 +1,31 @@
 /* barrier.c - nobody goes on before all have come. */
-#include "../../include/coil/sync.h"
-#include "lot.h"
-
-struct barrier {
-    struct lot lot;
-    int64_t count;
-};
+#include "barrier.h"
 
 _Static_assert(sizeof(struct barrier) <= sizeof(struct coil_barrier), "coil_barrier is too small");
 
-static struct barrier *barrier_of(const struct coil_barrier *b)
+int coil__barrier_come(struct barrier *b)
 {
-    return (struct barrier *)(uintptr_t)b;
+    if (b->count < 1)
+        return -EINVAL;
+    if (b->lot.count + 1 < (size_t)b->count)
+        return -EAGAIN;
+    lot_wake_all(&b->lot, 0);
+    return 1;
 }
 
 int coil_barrier_wait(struct coil_barrier *public)
 {
     struct barrier *b = barrier_of(public);
     struct coil_task *self = coil__sync_self("coil_barrier_wait");
-    struct waiter w = {.task = self};
     int r;
 
     if (b->count < 1)
         return -EINVAL;
-    r = sync_checkpoint(self);
+    r = task_checkpoint(self);
     if (r < 0)
         return r;
-    if (b->lot.count + 1 < (size_t)b->count)
-        return coil__lot_wait(&b->lot, &w, "barrier");
-    lot_wake_all(&b->lot, 0);
-    return sync_answer(self, 1);
+    r = coil__barrier_come(b);
+    return r == -EAGAIN ? lot_wait(&b->lot, self, NULL, "barrier") : sync_answer(self, r);
 }
 
 void coil_barrier_stats(const struct coil_barrier *b, struct coil_barrier_stats *ret)

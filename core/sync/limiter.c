@@ -1,13 +1,5 @@
 /* limiter.c - at most so many at once, and who they are. */
-#include "../../include/coil/sync.h"
-#include "lot.h"
-
-struct limiter {
-    struct lot lot; /* a waiter's item is its token. Empty if there are tokens to be had */
-    int64_t total;
-    int64_t borrowed;
-    struct token *borrowers; /* who has a token or waits for one, as a tree */
-};
+#include "limiter.h"
 
 /* A node of the limiter's tree: where to go on is decided by a bit of the borrower's hash, another
  * on each level. Any leaf below a node may take its place, so a node is taken out as easily as put
@@ -22,11 +14,6 @@ struct token {
 
 _Static_assert(sizeof(struct limiter) <= sizeof(struct coil_limiter), "coil_limiter is too small");
 _Static_assert(sizeof(struct token) <= sizeof(struct coil_token), "coil_token is too small");
-
-static struct limiter *limiter_of(const struct coil_limiter *l)
-{
-    return (struct limiter *)(uintptr_t)l;
-}
 
 static struct token *token_of(struct coil_token *t)
 {
@@ -105,24 +92,22 @@ static void take_back(struct token *t)
     lend_to_waiting(l);
 }
 
-static enum coil_abort leave(void *ctx)
+void coil__limiter_left(struct waiter *w, struct lot *lot)
 {
-    struct waiter *w = ctx;
-
-    coil__lot_remove(w);
+    (void)lot;
     forget(w->item);
-    return COIL_ABORT_DONE;
 }
 
-static bool sound(const struct limiter *l, const struct token *t, const void *borrower)
+static bool sound(const struct limiter *l, struct coil_token *t, const void *borrower)
 {
-    return t && borrower && !t->limiter && l->total >= 0;
+    return t && borrower && !token_of(t)->limiter && l->total >= 0;
 }
 
-/* 0: lent.  -EAGAIN: t is in the tree, and has to wait. */
-static int ask(struct limiter *l, struct token *t, const void *borrower, struct coil_task *self)
+int coil__limiter_ask(struct limiter *l, struct coil_token *public, const void *borrower,
+                      struct coil_task *self)
 {
     struct token **place = find(l, borrower);
+    struct token *t = token_of(public);
 
     if (*place)
         return -EDEADLK;
@@ -134,32 +119,36 @@ static int ask(struct limiter *l, struct token *t, const void *borrower, struct 
     return 0;
 }
 
-static int acquire(struct limiter *l, struct token *t, const void *borrower, struct coil_task *self)
+static int wait_for(struct limiter *l, struct coil_token *t, struct coil_task *self)
 {
-    struct waiter w = {.task = self, .item = t};
-    int r;
+    struct waiter w = {.task = self, .item = t, .left = coil__limiter_left};
 
-    if (!sound(l, t, borrower))
-        return -EINVAL;
-    r = sync_checkpoint(self);
-    if (r < 0)
-        return r;
-    r = ask(l, t, borrower, self);
-    if (r != -EAGAIN)
-        return sync_answer(self, r);
-    coil__lot_add(&l->lot, &w);
-    return park(self, leave, &w, "limiter");
+    return coil__lot_wait(&l->lot, &w, "limiter");
 }
 
-static int acquire_nowait(struct limiter *l, struct token *t, const void *borrower)
+static int acquire(struct limiter *l, struct coil_token *t, const void *borrower,
+                   struct coil_task *self)
 {
     int r;
 
     if (!sound(l, t, borrower))
         return -EINVAL;
-    r = ask(l, t, borrower, here_task());
+    r = task_checkpoint(self);
+    if (r < 0)
+        return r;
+    r = coil__limiter_ask(l, t, borrower, self);
+    return r == -EAGAIN ? wait_for(l, t, self) : sync_answer(self, r);
+}
+
+int coil__limiter_acquire_nowait(struct limiter *l, struct coil_token *t, const void *borrower)
+{
+    int r;
+
+    if (!sound(l, t, borrower))
+        return -EINVAL;
+    r = coil__limiter_ask(l, t, borrower, here_task());
     if (r == -EAGAIN)
-        forget(t);
+        forget(token_of(t));
     return r;
 }
 
@@ -167,26 +156,26 @@ int coil_limiter_acquire(struct coil_limiter *l, struct coil_token *t)
 {
     struct coil_task *self = coil__sync_self("coil_limiter_acquire");
 
-    return acquire(limiter_of(l), token_of(t), self, self);
+    return acquire(limiter_of(l), t, self, self);
 }
 
 int coil_limiter_acquire_for(struct coil_limiter *l, struct coil_token *t, const void *borrower)
 {
     struct coil_task *self = coil__sync_self("coil_limiter_acquire_for");
 
-    return acquire(limiter_of(l), token_of(t), borrower, self);
+    return acquire(limiter_of(l), t, borrower, self);
 }
 
 int coil_limiter_acquire_nowait(struct coil_limiter *l, struct coil_token *t)
 {
-    return acquire_nowait(limiter_of(l), token_of(t),
-                          coil__sync_self("coil_limiter_acquire_nowait"));
+    return coil__limiter_acquire_nowait(limiter_of(l), t,
+                                        coil__sync_self("coil_limiter_acquire_nowait"));
 }
 
 int coil_limiter_acquire_nowait_for(struct coil_limiter *l, struct coil_token *t,
                                     const void *borrower)
 {
-    return acquire_nowait(limiter_of(l), token_of(t), borrower);
+    return coil__limiter_acquire_nowait(limiter_of(l), t, borrower);
 }
 
 int coil_limiter_release(struct coil_limiter *l, struct coil_token *t)

@@ -22,19 +22,30 @@ void coil__lot_remove(struct waiter *w)
     w->lot = NULL;
 }
 
-static void remove_all_of(struct waiter *w)
+static void give_up(struct waiter *w)
 {
-    if (!w->others) {
-        coil__lot_remove(w);
-        return;
-    }
-    for (unsigned int i = 0; i < w->others_count; i++)
-        coil__lot_remove(&w->others[i]);
+    struct lot *lot = w->lot;
+
+    coil__lot_remove(w);
+    if (lot && unlikely(w->left))
+        w->left(w, lot);
+}
+
+/* All those of a select that are still waiting. */
+static void give_up_all(struct waiter *waiters, unsigned int count)
+{
+    for (unsigned int i = 0; i < count; i++)
+        give_up(&waiters[i]);
 }
 
 enum coil_abort coil__lot_leave(void *waiter)
 {
-    remove_all_of(waiter);
+    struct waiter *w = waiter;
+
+    if (w->others)
+        give_up_all(w->others, w->others_count);
+    else
+        give_up(w);
     return COIL_ABORT_DONE;
 }
 
@@ -42,9 +53,11 @@ void coil__lot_wake(struct waiter *w, int result)
 {
     if (unlikely(w->task->loop != coil__here.loop))
         coil__lot_not_ours(w->task);
-    remove_all_of(w);
+    coil__lot_remove(w);
     w->woken = true;
     unpark(w->task, result);
+    if (w->others)
+        give_up_all(w->others, w->others_count);
 }
 
 _Noreturn void coil__lot_not_ours(const struct coil_task *t)
@@ -58,12 +71,11 @@ int coil_lot_park(struct coil_lot *public, const char *what)
 {
     struct lot *lot = lot_of(public);
     struct coil_task *self = coil__sync_self("coil_lot_park");
-    struct waiter w = {.task = self};
-    int r = sync_checkpoint(self);
+    int r = task_checkpoint(self);
 
     if (r < 0)
         return r;
-    return lot->broken ? sync_answer(self, -EOWNERDEAD) : coil__lot_wait(lot, &w, what);
+    return lot->broken ? sync_answer(self, -EOWNERDEAD) : lot_wait(lot, self, NULL, what);
 }
 
 size_t coil_lot_unpark(struct coil_lot *lot, size_t count, int result)

@@ -1,25 +1,9 @@
 /* rwlock.c - many who read, or one who writes. */
+#include "rwlock.h"
+
 #include "lock.h"
 
-enum wish {
-    TO_READ,
-    TO_WRITE,
-};
-
-/* Not one way of waiting but two, in one queue: a waiter's count is its wish. If the first is a
- * reader, somebody writes. */
-struct rwlock {
-    struct lot lot;
-    struct hold writer;
-    size_t readers;
-};
-
 _Static_assert(sizeof(struct rwlock) <= sizeof(struct coil_rwlock), "coil_rwlock is too small");
-
-static struct rwlock *rwlock_of(const struct coil_rwlock *l)
-{
-    return (struct rwlock *)(uintptr_t)l;
-}
 
 static void orphan(struct hold *writer)
 {
@@ -49,7 +33,7 @@ static void give(struct rwlock *l, struct coil_task *t, enum wish wish)
 
 /* Lets in whoever can be. One that is about to be told that it is cancelled leaves by itself, and
  * lets in the next. */
-static void admit(struct rwlock *l)
+static void admit_to(struct rwlock *l)
 {
     struct waiter *w;
 
@@ -59,17 +43,36 @@ static void admit(struct rwlock *l)
     }
 }
 
-static enum coil_abort leave(void *ctx)
+/* A select that is let in leaves other locks, which let in others: one after the other, not one
+ * inside the other. */
+static void admit(struct rwlock *l)
 {
-    struct waiter *w = ctx;
-    struct rwlock *l = container_of(w->lot, struct rwlock, lot);
+    struct loop *loop = coil__here.loop;
 
-    coil__lot_remove(w);
-    admit(l); /* readers may have waited behind a writer that is gone */
-    return COIL_ABORT_DONE;
+    if (!l->lot.first || l->to_admit)
+        return;
+    l->to_admit = true;
+    l->next_to_admit = loop->rwlocks_to_admit;
+    loop->rwlocks_to_admit = l;
+    if (loop->admitting)
+        return;
+    loop->admitting = true;
+    while ((l = loop->rwlocks_to_admit)) {
+        loop->rwlocks_to_admit = l->next_to_admit;
+        l->to_admit = false;
+        admit_to(l);
+    }
+    loop->admitting = false;
 }
 
-static int acquire_nowait(struct rwlock *l, struct coil_task *self, enum wish wish)
+/* Readers may have waited behind a writer that is gone. */
+void coil__rwlock_left(struct waiter *w, struct lot *lot)
+{
+    (void)w;
+    admit(container_of(lot, struct rwlock, lot));
+}
+
+int coil__rwlock_acquire_nowait(struct rwlock *l, struct coil_task *self, enum wish wish)
 {
     int r = ask(l, self, wish);
 
@@ -80,18 +83,21 @@ static int acquire_nowait(struct rwlock *l, struct coil_task *self, enum wish wi
     return r;
 }
 
+static int wait_for(struct rwlock *l, struct coil_task *self, enum wish wish)
+{
+    struct waiter w = {.task = self, .count = wish, .left = coil__rwlock_left};
+
+    return coil__lot_wait(&l->lot, &w, wish == TO_WRITE ? "write lock" : "read lock");
+}
+
 static inline int acquire(struct rwlock *l, struct coil_task *self, enum wish wish)
 {
-    struct waiter w = {.task = self, .count = wish};
-    int r = sync_checkpoint(self);
+    int r = task_checkpoint(self);
 
     if (r < 0)
         return r;
-    r = acquire_nowait(l, self, wish);
-    if (r != -EAGAIN)
-        return sync_answer(self, r);
-    coil__lot_add(&l->lot, &w);
-    return park(self, leave, &w, wish == TO_WRITE ? "write lock" : "read lock");
+    r = coil__rwlock_acquire_nowait(l, self, wish);
+    return r == -EAGAIN ? wait_for(l, self, wish) : sync_answer(self, r);
 }
 
 int coil_rwlock_acquire_read(struct coil_rwlock *l)
@@ -106,14 +112,14 @@ int coil_rwlock_acquire_write(struct coil_rwlock *l)
 
 int coil_rwlock_acquire_read_nowait(struct coil_rwlock *l)
 {
-    return acquire_nowait(rwlock_of(l), coil__sync_self("coil_rwlock_acquire_read_nowait"),
-                          TO_READ);
+    return coil__rwlock_acquire_nowait(rwlock_of(l),
+                                       coil__sync_self("coil_rwlock_acquire_read_nowait"), TO_READ);
 }
 
 int coil_rwlock_acquire_write_nowait(struct coil_rwlock *l)
 {
-    return acquire_nowait(rwlock_of(l), coil__sync_self("coil_rwlock_acquire_write_nowait"),
-                          TO_WRITE);
+    return coil__rwlock_acquire_nowait(
+        rwlock_of(l), coil__sync_self("coil_rwlock_acquire_write_nowait"), TO_WRITE);
 }
 
 int coil_rwlock_release_read(struct coil_rwlock *public)

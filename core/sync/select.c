@@ -2,22 +2,29 @@
 #include "../../include/coil/select.h"
 
 #include "../op.h"
+#include "barrier.h"
 #include "broadcast.h"
 #include "channel.h"
 #include "event.h"
 #include "future.h"
+#include "limiter.h"
+#include "lock.h"
 #include "lot.h"
+#include "rwlock.h"
+#include "semaphore.h"
 
 /* --- What can be waited for ------------------------------------------------------------------ */
 
-/* Adding a kind: its number and its macro in coil/select.h; here its two functions, and a line of
- * the table. */
+/* Adding a kind: its number and its macro in coil/select.h; here its functions, and a line of the
+ * table. */
 struct kind {
     /* Has c happen if it can without waiting: true, and *ret is what its call would return. */
     bool (*try)(const struct coil_case *c, int *ret);
     /* Where to wait for it; whoever wakes us there has it happen. NULL: a descriptor. */
     struct lot *(*lot)(const struct coil_case *c);
     bool takes_item;
+    /* Before w stands in the lot: 0, or why it may not. NULL: there is nothing to do. */
+    int (*stand)(const struct coil_case *c, struct waiter *w);
 };
 
 static bool unless_again(int r, int *ret)
@@ -97,6 +104,98 @@ static struct lot *lot_of_future(const struct coil_case *c)
     return &future_of(c->on)->lot;
 }
 
+static bool try_lock(const struct coil_case *c, int *ret)
+{
+    return unless_again(coil_lock_acquire_nowait(c->on), ret);
+}
+
+static struct lot *lot_of_lock(const struct coil_case *c)
+{
+    return &lock_of(c->on)->lot;
+}
+
+static enum wish wish_of(const struct coil_case *c)
+{
+    return c->kind == COIL_CASE_KIND_WRITE_LOCK ? TO_WRITE : TO_READ;
+}
+
+static bool try_rwlock(const struct coil_case *c, int *ret)
+{
+    struct coil_task *self = coil__sync_self("a select over a read-write lock");
+
+    return unless_again(coil__rwlock_acquire_nowait(rwlock_of(c->on), self, wish_of(c)), ret);
+}
+
+static struct lot *lot_of_rwlock(const struct coil_case *c)
+{
+    return &rwlock_of(c->on)->lot;
+}
+
+static int stand_for_rwlock(const struct coil_case *c, struct waiter *w)
+{
+    w->count = wish_of(c);
+    w->left = coil__rwlock_left;
+    return 0;
+}
+
+static bool try_semaphore(const struct coil_case *c, int *ret)
+{
+    return unless_again(coil_semaphore_acquire_nowait(c->on), ret);
+}
+
+static struct lot *lot_of_semaphore(const struct coil_case *c)
+{
+    return &semaphore_of(c->on)->lot;
+}
+
+static bool try_limiter(const struct coil_case *c, int *ret)
+{
+    return unless_again(coil_limiter_acquire_nowait(c->on, c->item), ret);
+}
+
+static struct lot *lot_of_limiter(const struct coil_case *c)
+{
+    return &limiter_of(c->on)->lot;
+}
+
+static int stand_for_limiter(const struct coil_case *c, struct waiter *w)
+{
+    int r = coil__limiter_ask(limiter_of(c->on), c->item, w->task, w->task);
+
+    w->left = coil__limiter_left;
+    return r == -EAGAIN ? 0 : r;
+}
+
+static bool try_barrier(const struct coil_case *c, int *ret)
+{
+    return unless_again(coil__barrier_come(barrier_of(c->on)), ret);
+}
+
+static struct lot *lot_of_barrier(const struct coil_case *c)
+{
+    return &barrier_of(c->on)->lot;
+}
+
+/* Nobody comes to a barrier twice. */
+static int stand_for_barrier(const struct coil_case *c, struct waiter *w)
+{
+    for (unsigned int i = 0; &w->others[i] != w; i++)
+        if (w->others[i].lot == &barrier_of(c->on)->lot)
+            return -EDEADLK;
+    return 0;
+}
+
+static bool try_lot(const struct coil_case *c, int *ret)
+{
+    *ret = -EOWNERDEAD;
+    return lot_of(c->on)->broken;
+}
+
+static struct lot *lot_of_lot(const struct coil_case *c)
+{
+    return lot_of(c->on);
+}
+
 static struct op op_of(const struct coil_case *c)
 {
     return coil__op_poll(c->fd, c->kind == COIL_CASE_KIND_WRITABLE);
@@ -117,6 +216,13 @@ static const struct kind kinds[] = {
     [COIL_CASE_KIND_EVENT] = {try_event, lot_of_event, false},
     [COIL_CASE_KIND_WATCH] = {try_watch, lot_of_watch, true},
     [COIL_CASE_KIND_FUTURE] = {try_future, lot_of_future, false},
+    [COIL_CASE_KIND_LOCK] = {try_lock, lot_of_lock, false},
+    [COIL_CASE_KIND_READ_LOCK] = {try_rwlock, lot_of_rwlock, false, stand_for_rwlock},
+    [COIL_CASE_KIND_WRITE_LOCK] = {try_rwlock, lot_of_rwlock, false, stand_for_rwlock},
+    [COIL_CASE_KIND_SEMAPHORE] = {try_semaphore, lot_of_semaphore, false},
+    [COIL_CASE_KIND_LIMITER] = {try_limiter, lot_of_limiter, true, stand_for_limiter},
+    [COIL_CASE_KIND_BARRIER] = {try_barrier, lot_of_barrier, false, stand_for_barrier},
+    [COIL_CASE_KIND_LOT] = {try_lot, lot_of_lot, false},
     [COIL_CASE_KIND_READABLE] = {try_descriptor, NULL, false},
     [COIL_CASE_KIND_WRITABLE] = {try_descriptor, NULL, false},
 };
@@ -191,9 +297,7 @@ static enum coil_abort leave(void *ctx)
 {
     struct selection *s = ctx;
 
-    for (size_t i = 0; i < s->count; i++)
-        coil__lot_remove(&s->waiters[i]);
-    return COIL_ABORT_DONE;
+    return coil__lot_leave(s->waiters);
 }
 
 /* Instead of waking the task: it may have been woken by something else this very turn. */
@@ -209,21 +313,35 @@ static void look_done(struct op *op)
     unpark(s->task, 0);
 }
 
-static void stand_in_lots(struct selection *s, const struct coil_case *cases)
+static int stand(const struct coil_case *c, struct waiter *w)
 {
-    for (size_t i = 0; i < s->count; i++) {
-        const struct coil_case *c = &cases[i];
+    int r = kind_of(c)->stand ? kind_of(c)->stand(c, w) : 0;
 
+    if (r >= 0)
+        coil__lot_add(kind_of(c)->lot(c), w);
+    return r;
+}
+
+/* -EAGAIN: stands in all of them. Or the index of a case that does not, and its result is why. */
+static int stand_in_lots(struct selection *s, struct coil_case *cases)
+{
+    for (size_t i = 0; i < s->count; i++)
         s->waiters[i] = (struct waiter){
             .task = s->task,
-            .item = c->item,
-            .handle = c->on,
+            .item = cases[i].item,
+            .handle = cases[i].on,
             .others = s->waiters,
             .others_count = (unsigned int)s->count,
         };
-        if (!is_descriptor(c))
-            coil__lot_add(kind_of(c)->lot(c), &s->waiters[i]);
+    for (size_t i = 0; i < s->count; i++) {
+        int r = is_descriptor(&cases[i]) ? 0 : stand(&cases[i], &s->waiters[i]);
+
+        if (r < 0) {
+            cases[i].result = r;
+            return (int)i;
+        }
     }
+    return -EAGAIN;
 }
 
 /* -EAGAIN: all have begun. Or the index of one that could not, and its result is why. */
@@ -236,7 +354,7 @@ static int begin_looks(struct selection *s, struct coil_case *cases)
         if (!is_descriptor(&cases[i]))
             continue;
         *l = (struct look){.op = op_of(&cases[i]), .selection = s, .index = i};
-        l->op.done = look_done;
+        op_then(&l->op, look_done);
         r = coil__op_begin(&l->op);
         if (r < 0) {
             cases[i].result = r;
@@ -293,8 +411,9 @@ static int wait_for_one(struct coil_task *self, struct coil_case *cases, size_t 
     struct selection s = {.task = self, .waiters = waiters, .count = count, .looks = looks};
     int r;
 
-    stand_in_lots(&s, cases);
-    r = begin_looks(&s, cases);
+    r = stand_in_lots(&s, cases);
+    if (r == -EAGAIN)
+        r = begin_looks(&s, cases);
     if (r == -EAGAIN)
         r = which(&s, cases, park(self, leave, &s, "select"));
     else
@@ -315,7 +434,7 @@ int coil_select(struct coil_case *cases, size_t count)
         return descriptors;
     if (descriptors)
         fire_timers(self->loop); /* we may succeed without a turn, and a deadline be past */
-    r = sync_checkpoint(self);
+    r = task_checkpoint(self);
     if (r < 0)
         return r;
     r = try_each(cases, count);

@@ -1,20 +1,8 @@
 /* semaphore.c - a count that any task may take from and add to. */
-#include "../../include/coil/sync.h"
-#include "lot.h"
-
-struct semaphore {
-    struct lot lot; /* empty if value is not 0 */
-    int64_t value;
-    int64_t max;
-};
+#include "semaphore.h"
 
 _Static_assert(sizeof(struct semaphore) <= sizeof(struct coil_semaphore),
                "coil_semaphore is too small");
-
-static struct semaphore *semaphore_of(const struct coil_semaphore *s)
-{
-    return (struct semaphore *)(uintptr_t)s;
-}
 
 static bool sound(const struct semaphore *s)
 {
@@ -25,16 +13,15 @@ int coil_semaphore_acquire(struct coil_semaphore *public)
 {
     struct semaphore *s = semaphore_of(public);
     struct coil_task *self = coil__sync_self("coil_semaphore_acquire");
-    struct waiter w = {.task = self};
     int r;
 
     if (unlikely(!sound(s)))
         return -EINVAL;
-    r = sync_checkpoint(self);
+    r = task_checkpoint(self);
     if (r < 0)
         return r;
     if (!s->value)
-        return coil__lot_wait(&s->lot, &w, "semaphore");
+        return lot_wait(&s->lot, self, NULL, "semaphore");
     s->value--;
     return sync_answer(self, 0);
 }

@@ -49,6 +49,12 @@ void coil__pool_complete(struct loop *loop, struct op *op, ssize_t result)
     coil__op_complete(op, result);
 }
 
+/* op->phase, under the lock */
+enum {
+    QUEUED,
+    TAKEN, /* by a thread */
+};
+
 /* Back on the loop's thread. */
 static void deliver(struct mail *m)
 {
@@ -69,6 +75,7 @@ static void *thread_main(void *arg)
         if (n) {
             struct op *op = container_of(n, struct op, link);
 
+            op->phase = TAKEN;
             pthread_mutex_unlock(&p->lock);
             op->result = coil__op_perform(op);
             op->mail.deliver = deliver;
@@ -124,6 +131,7 @@ static int submit(struct loop *loop, struct op *op)
     int r = 0;
 
     pthread_mutex_lock(&p->lock);
+    op->phase = QUEUED;
     list_push_back(&p->queue, &op->link);
     list_for_each(n, &p->queue)
         if (++waiting > p->idle)
@@ -168,7 +176,7 @@ static bool withdraw(struct pool *p, struct op *op)
     bool waiting;
 
     pthread_mutex_lock(&p->lock);
-    waiting = list_linked(&op->link);
+    waiting = op->phase == QUEUED;
     if (waiting)
         list_remove(&op->link);
     pthread_mutex_unlock(&p->lock);

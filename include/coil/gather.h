@@ -88,7 +88,7 @@ COIL_API COIL_MUST_CHECK int coil_completions_begin_at(struct coil_completions *
 
 /* Waits for the next call to complete, in whatever way; its handle says how.
  * 1: *ret is that call.  0: there are no more.  -ECANCELED: asked to stop; nothing was taken.
- * -EBUSY: another task waits here. */
+ * -EBUSY: another task waits here, or has been handed a call and has not run since. */
 COIL_API COIL_MUST_CHECK int coil_completions_next(struct coil_completions *c,
                                                    struct coil_call **ret);
 

@@ -4,6 +4,7 @@
 
 #include "channel.h"
 #include "common.h"
+#include "lowlevel.h"
 #include "sync.h"
 
 #ifdef __cplusplus
@@ -47,6 +48,13 @@ enum coil_case_kind {
     COIL_CASE_KIND_FUTURE,
     COIL_CASE_KIND_READABLE,
     COIL_CASE_KIND_WRITABLE,
+    COIL_CASE_KIND_LOCK,
+    COIL_CASE_KIND_READ_LOCK,
+    COIL_CASE_KIND_WRITE_LOCK,
+    COIL_CASE_KIND_SEMAPHORE,
+    COIL_CASE_KIND_LIMITER,
+    COIL_CASE_KIND_BARRIER,
+    COIL_CASE_KIND_LOT,
 };
 
 /* The most cases. While it waits each takes 100 bytes of stack, and a descriptor 300. */
@@ -74,17 +82,32 @@ COIL_API COIL_MUST_CHECK int coil_select_nowait(struct coil_case *cases, size_t 
  *      COIL_CASE_EVENT(event)                  as coil_event_wait
  *      COIL_CASE_WATCH(watch, seen)            as coil_watch_wait
  *      COIL_CASE_FUTURE(future, value)         as coil_future_wait
+ *      COIL_CASE_LOCK(lock)                    as coil_lock_acquire
+ *      COIL_CASE_READ_LOCK(rwlock)             as coil_rwlock_acquire_read
+ *      COIL_CASE_WRITE_LOCK(rwlock)            as coil_rwlock_acquire_write
+ *      COIL_CASE_SEMAPHORE(semaphore)          as coil_semaphore_acquire
+ *      COIL_CASE_LIMITER(limiter, token)       as coil_limiter_acquire
+ *      COIL_CASE_BARRIER(barrier)              as coil_barrier_wait: it counts as come while it
+ *                                              waits, and if another case happens, as never come
+ *      COIL_CASE_LOT(lot)                      as coil_lot_park
  *      COIL_CASE_READABLE(fd)                  as coil_wait_readable
  *      COIL_CASE_WRITABLE(fd)                  as coil_wait_writable */
-#define COIL_CASE_RECEIVE(...)   coil_case_receive_(__VA_ARGS__)
-#define COIL_CASE_SEND(...)      coil_case_send_(__VA_ARGS__)
-#define COIL_CASE_BROADCAST(...) coil_case_broadcast_(__VA_ARGS__)
-#define COIL_CASE_LATEST(...)    coil_case_latest_(__VA_ARGS__)
-#define COIL_CASE_EVENT(...)     coil_case_event_(__VA_ARGS__)
-#define COIL_CASE_WATCH(...)     coil_case_watch_(__VA_ARGS__)
-#define COIL_CASE_FUTURE(...)    coil_case_future_(__VA_ARGS__)
-#define COIL_CASE_READABLE(...)  coil_case_fd_(COIL_CASE_KIND_READABLE, __VA_ARGS__)
-#define COIL_CASE_WRITABLE(...)  coil_case_fd_(COIL_CASE_KIND_WRITABLE, __VA_ARGS__)
+#define COIL_CASE_RECEIVE(...)    coil_case_receive_(__VA_ARGS__)
+#define COIL_CASE_SEND(...)       coil_case_send_(__VA_ARGS__)
+#define COIL_CASE_BROADCAST(...)  coil_case_broadcast_(__VA_ARGS__)
+#define COIL_CASE_LATEST(...)     coil_case_latest_(__VA_ARGS__)
+#define COIL_CASE_EVENT(...)      coil_case_event_(__VA_ARGS__)
+#define COIL_CASE_WATCH(...)      coil_case_watch_(__VA_ARGS__)
+#define COIL_CASE_FUTURE(...)     coil_case_future_(__VA_ARGS__)
+#define COIL_CASE_LOCK(...)       coil_case_lock_(__VA_ARGS__)
+#define COIL_CASE_READ_LOCK(...)  coil_case_rwlock_(COIL_CASE_KIND_READ_LOCK, __VA_ARGS__)
+#define COIL_CASE_WRITE_LOCK(...) coil_case_rwlock_(COIL_CASE_KIND_WRITE_LOCK, __VA_ARGS__)
+#define COIL_CASE_SEMAPHORE(...)  coil_case_semaphore_(__VA_ARGS__)
+#define COIL_CASE_LIMITER(...)    coil_case_limiter_(__VA_ARGS__)
+#define COIL_CASE_BARRIER(...)    coil_case_barrier_(__VA_ARGS__)
+#define COIL_CASE_LOT(...)        coil_case_lot_(__VA_ARGS__)
+#define COIL_CASE_READABLE(...)   coil_case_fd_(COIL_CASE_KIND_READABLE, __VA_ARGS__)
+#define COIL_CASE_WRITABLE(...)   coil_case_fd_(COIL_CASE_KIND_WRITABLE, __VA_ARGS__)
 
 static inline struct coil_case coil_case_(int kind, int fd, void *on, void *item)
 {
@@ -131,6 +154,36 @@ static inline struct coil_case coil_case_watch_(struct coil_watch *w, uint64_t *
 static inline struct coil_case coil_case_future_(struct coil_future *f, void **value)
 {
     return coil_case_(COIL_CASE_KIND_FUTURE, -1, f, value);
+}
+
+static inline struct coil_case coil_case_lock_(struct coil_lock *l)
+{
+    return coil_case_(COIL_CASE_KIND_LOCK, -1, l, NULL);
+}
+
+static inline struct coil_case coil_case_rwlock_(int kind, struct coil_rwlock *l)
+{
+    return coil_case_(kind, -1, l, NULL);
+}
+
+static inline struct coil_case coil_case_semaphore_(struct coil_semaphore *s)
+{
+    return coil_case_(COIL_CASE_KIND_SEMAPHORE, -1, s, NULL);
+}
+
+static inline struct coil_case coil_case_limiter_(struct coil_limiter *l, struct coil_token *t)
+{
+    return coil_case_(COIL_CASE_KIND_LIMITER, -1, l, t);
+}
+
+static inline struct coil_case coil_case_barrier_(struct coil_barrier *b)
+{
+    return coil_case_(COIL_CASE_KIND_BARRIER, -1, b, NULL);
+}
+
+static inline struct coil_case coil_case_lot_(struct coil_lot *l)
+{
+    return coil_case_(COIL_CASE_KIND_LOT, -1, l, NULL);
 }
 
 static inline struct coil_case coil_case_fd_(int kind, int fd)

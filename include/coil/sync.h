@@ -191,7 +191,7 @@ COIL_API void coil_semaphore_stats(const struct coil_semaphore *s,
  * in together. Who writes is known, and the rules of coil_lock hold for it; readers are only
  * counted. So a task that reads must not ask again, to read or to write: nobody would notice. */
 struct coil_rwlock {
-    uint64_t opaque_[9];
+    uint64_t opaque_[11];
 };
 #define COIL_RWLOCK_INIT COIL_ZEROED_
 
