@@ -1272,14 +1272,78 @@ static int deadlock_of_many(void *arg)
     return coil_group_end(&g, 0);
 }
 
-Test(sim, s8_2_of_a_deadlock_too_large_to_be_told_the_rest_is_counted)
+static void count_complaint(void *ctx, const char *line)
+{
+    ((struct lines *)ctx)->count++;
+    CHECK(*line && !strchr(line, '\n'));
+}
+
+static unsigned int count_newlines(const char *text)
+{
+    unsigned int count = 0;
+
+    while ((text = strchr(text, '\n'))) {
+        count++;
+        text++;
+    }
+    return count;
+}
+
+Test(sim, s8_2_of_a_deadlock_too_large_for_the_report_every_task_is_told_and_the_rest_counted)
+{
+    struct coil_testing_options o = on_sim(7);
+    struct lines lines = {0};
+    char words[64];
+
+    o.complain = count_complaint;
+    o.complain_ctx = &lines;
+    CHECK_EQ(coil_testing_run(&o, deadlock_of_many, NULL, &report), -EDEADLK);
+    CHECK_EQ(lines.count, 1 + 101); /* that it is one, and all in it */
+    CHECK(says("main, spawned at "));
+    snprintf(words, sizeof(words), "\nand %u more\nseed 7",
+             lines.count - (count_newlines(report.text) - 1));
+    CHECK(says(words));
+    CHECK_EQ(strlen(strstr(report.text, words)), strlen(words));
+}
+
+static int deadlock_without_stacks(void *arg)
+{
+    struct coil_group g;
+    struct wire_ends w;
+    int rc;
+
+    (void)arg;
+    CHECK_EQ(pipe2(w.fds, O_CLOEXEC), 0);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_readable(&g, w.fds[0], read_the_byte, NULL), 0);
+    CHECK_EQ(coil_group_spawn_later(&g, COIL_FOREVER, sleep_an_hour, NULL), 0);
+    rc = coil_group_end(&g, 0);
+    CHECK_EQ(coil_close(w.fds[0]), 0);
+    CHECK_EQ(close(w.fds[1]), 0);
+    return rc;
+}
+
+Test(sim, s8_2_a_deadlock_names_tasks_without_a_stack_too)
 {
     struct coil_testing_options o = calm();
 
-    CHECK_EQ(coil_testing_run(&o, deadlock_of_many, NULL, &report), -EDEADLK);
-    CHECK(says("main, spawned at "));
-    CHECK(says("and "));
-    CHECK(says(" more"));
+    CHECK_EQ(coil_testing_run(&o, deadlock_without_stacks, NULL, &report), -EDEADLK);
+    CHECK(says("read_the_byte, spawned at " __FILE__ ":"));
+    CHECK(says("waits for: poll of descriptor "));
+    CHECK(says("sleep_an_hour, spawned at " __FILE__ ":"));
+    CHECK(says("waits for: its time"));
+}
+
+Test(sim, s8_4_a_run_that_failed_says_under_which_seed)
+{
+    struct coil_testing_options o = on_sim(4711);
+    bool cleaned_up;
+
+    CHECK_EQ(coil_testing_run(&o, deadlocked, &cleaned_up, &report), -EDEADLK);
+    CHECK(says("\nseed 4711"));
+    o = calm();
+    CHECK_EQ(coil_testing_run(&o, deadlocked, &cleaned_up, &report), -EDEADLK);
+    CHECK(!says("seed"));
 }
 
 static void *write_from_outside(void *arg)

@@ -572,7 +572,7 @@ static void deadlock(struct backend *b)
         return;
     }
     if (b->deadlocked) {
-        coil__testing_say(b->world->report,
+        coil__testing_say(b->world,
                           "not even after a cancel of all: tasks are left behind");
         abandon(b);
         return;
@@ -580,8 +580,8 @@ static void deadlock(struct backend *b)
     b->deadlocked = true;
     loop->failure = -EDEADLK;
     remember(b, "deadlock", "", 0);
-    coil__testing_say(b->world->report, "deadlock: nothing can ever happen");
-    coil__testing_describe_blocked(loop, b->world->report, fd_of_task, b);
+    coil__testing_say(b->world, "deadlock: nothing can ever happen");
+    coil__testing_describe_blocked(loop, b->world, fd_of_task, b);
     b->give_up.deliver = give_up_all;
     (void)coil__mailbox_post(&loop->mailbox, &b->give_up); /* we are awake */
 }
