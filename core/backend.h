@@ -101,7 +101,7 @@ struct op {
     bool shielded : 1;   /* cancellation does not reach it */
     bool started : 1;    /* OP_CONNECT: the attempt is on its way */
     bool is_nobodys : 1; /* done is called, no task is woken */
-    uint8_t what;        /* enum op_what; the caller's */
+    uint8_t what;        /* OP_CALL: enum op_what; else 0 */
     uint32_t flags;
     int fd;
     union {

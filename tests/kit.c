@@ -4,7 +4,10 @@
 #include "parker.h"
 #include "wires.h"
 
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 static struct coil_testing_report report;
 
@@ -154,6 +157,60 @@ Test(kit, s8_4_the_first_backend_that_fails_is_the_last)
     CHECK_EQ(coil_testing_run_each(NULL, fail_on_epoll, names, &report), -EPROTO);
     CHECK_EQ(strcmp(report.backend, "epoll"), 0);
     CHECK(!strstr(names, "sim"));
+}
+
+/* --- Which run it was ------------------------------------------------------------------------- */
+
+static void fail_a_claim(void)
+{
+    CHECK(harness_seed == 1);
+}
+
+static void crash(void)
+{
+    raise(SIGSEGV);
+}
+
+/* What fn, which fails, says before its process ends. */
+static void listen_to(void (*fn)(void), char *said, size_t size)
+{
+    const struct rlimit no_core = {0, 0};
+    size_t len = 0;
+    int ends[2];
+    ssize_t n;
+    pid_t pid;
+
+    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+    pid = fork();
+    if (pid == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        setrlimit(RLIMIT_CORE, &no_core);
+        setenv("COIL_TEST_SEED", "12", 1);
+        setenv("COIL_TEST_LATE", "yes", 1);
+        harness_seed = 4711;
+        fn();
+        _exit(0);
+    }
+    close(ends[1]);
+    while (len < size - 1 && (n = read(ends[0], said + len, size - 1 - len)) > 0)
+        len += (size_t)n;
+    said[len] = '\0';
+    close(ends[0]);
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+}
+
+Test(kit, s8_4_whatever_fails_says_under_which_seed)
+{
+    void (*const failures[])(void) = {fail_a_claim, crash, abort};
+
+    for (int i = 0; i < 3; i++) {
+        char said[16384];
+
+        listen_to(failures[i], said, sizeof(said));
+        CHECK(strstr(said, "seed 4711\n"));
+        CHECK(strstr(said, "COIL_TEST_SEED=12\n"));
+        CHECK(strstr(said, "COIL_TEST_LATE=yes\n"));
+    }
 }
 
 /* --- Waiting until nothing happens ----------------------------------------------------------- */

@@ -442,6 +442,114 @@ Test(sim, all_transfers_are_short_if_so_wished_and_none_is_empty)
     }
 }
 
+/* Ten bytes in three pieces, from or to one end. */
+struct pieces {
+    char bytes[10];
+    struct iovec iov[3];
+    struct msghdr msg;
+};
+
+static void pieces_init(struct pieces *p, const char *bytes)
+{
+    memcpy(p->bytes, bytes, sizeof(p->bytes));
+    p->iov[0] = (struct iovec){p->bytes, 3};
+    p->iov[1] = (struct iovec){p->bytes + 3, 1};
+    p->iov[2] = (struct iovec){p->bytes + 4, 6};
+    p->msg = (struct msghdr){.msg_iov = p->iov, .msg_iovlen = 3, .msg_flags = -1};
+}
+
+static void check_untouched(const struct pieces *p)
+{
+    CHECK(p->msg.msg_iov == p->iov && p->msg.msg_iovlen == 3);
+    CHECK(p->iov[0].iov_len == 3 && p->iov[1].iov_len == 1 && p->iov[2].iov_len == 6);
+}
+
+/* As much as was said has come, in order, and the rest of the memory is as it was. */
+static void check_read(const struct pieces *p, ssize_t n)
+{
+    CHECK(n >= 1 && n <= 9);
+    CHECK_EQ(memcmp(p->bytes, "0123456789", (size_t)n), 0);
+    CHECK_EQ(memcmp(p->bytes + n, "..........", 10 - (size_t)n), 0);
+    check_untouched(p);
+}
+
+static void check_written(int fd, const struct pieces *p, ssize_t n)
+{
+    char buf[16];
+
+    CHECK(n >= 1 && n <= 9);
+    CHECK_EQ(read(fd, buf, sizeof(buf)), n);
+    CHECK_EQ(memcmp(buf, "0123456789", (size_t)n), 0);
+    check_untouched(p);
+}
+
+static int move_in_pieces(void *arg)
+{
+    struct pieces p;
+    int ends[2];
+
+    (void)arg;
+    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+    pieces_init(&p, "0123456789");
+    check_written(ends[0], &p, coil_writev(ends[1], p.iov, 3));
+    CHECK_EQ(write(ends[1], "0123456789", 10), 10);
+    pieces_init(&p, "..........");
+    check_read(&p, coil_readv(ends[0], p.iov, 3));
+    CHECK_EQ(coil_close(ends[0]), 0);
+    CHECK_EQ(coil_close(ends[1]), 0);
+
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    pieces_init(&p, "0123456789");
+    check_written(ends[0], &p, coil_writev(ends[1], p.iov, 3));
+    check_written(ends[0], &p, coil_sendmsg(ends[1], &p.msg, 0));
+    CHECK_EQ(write(ends[1], "0123456789", 10), 10);
+    pieces_init(&p, "..........");
+    check_read(&p, coil_recvmsg(ends[0], &p.msg, 0));
+    CHECK_EQ(p.msg.msg_flags & ~MSG_CMSG_CLOEXEC, 0);
+    CHECK_EQ(coil_close(ends[0]), 0);
+    CHECK_EQ(coil_close(ends[1]), 0);
+    return 0;
+}
+
+Test(sim, what_moves_in_pieces_is_short_too_and_its_pieces_are_left_alone)
+{
+    struct coil_testing_options o = {.loop.backend = "sim", .short_percent = 100};
+
+    for (o.seed = 1; o.seed <= 50; o.seed++) {
+        must_run(&o, move_in_pieces, NULL);
+        CHECK_EQ(report.shortened, 5);
+    }
+}
+
+static int move_to_a_file(void *arg)
+{
+    int fd = coil_openat(AT_FDCWD, "/tmp", O_TMPFILE | O_RDWR, 0600);
+    char buf[10];
+    ssize_t n;
+
+    (void)arg;
+    CHECK(fd >= 0);
+    n = coil_pwrite(fd, "0123456789", 10, 0);
+    CHECK(n >= 1 && n <= 9);
+    CHECK_EQ(pwrite(fd, "0123456789", 10, 0), 10);
+    n = coil_pread(fd, buf, 10, 0);
+    CHECK(n >= 1 && n <= 9);
+    CHECK_EQ(memcmp(buf, "0123456789", (size_t)n), 0);
+    n = coil_read(fd, buf, 10);
+    CHECK(n >= 1 && n <= 9);
+    return coil_close(fd);
+}
+
+Test(sim, files_are_read_and_written_in_part_too)
+{
+    struct coil_testing_options o = {.loop.backend = "sim", .short_percent = 100};
+
+    for (o.seed = 1; o.seed <= 50; o.seed++) {
+        must_run(&o, move_to_a_file, NULL);
+        CHECK_EQ(report.shortened, 3);
+    }
+}
+
 Test(sim, without_a_seed_there_is_no_chance)
 {
     struct coil_testing_options o = on_sim(0);
@@ -1164,14 +1272,78 @@ static int deadlock_of_many(void *arg)
     return coil_group_end(&g, 0);
 }
 
-Test(sim, s8_2_of_a_deadlock_too_large_to_be_told_the_rest_is_counted)
+static void count_complaint(void *ctx, const char *line)
+{
+    ((struct lines *)ctx)->count++;
+    CHECK(*line && !strchr(line, '\n'));
+}
+
+static unsigned int count_newlines(const char *text)
+{
+    unsigned int count = 0;
+
+    while ((text = strchr(text, '\n'))) {
+        count++;
+        text++;
+    }
+    return count;
+}
+
+Test(sim, s8_2_of_a_deadlock_too_large_for_the_report_every_task_is_told_and_the_rest_counted)
+{
+    struct coil_testing_options o = on_sim(7);
+    struct lines lines = {0};
+    char words[64];
+
+    o.complain = count_complaint;
+    o.complain_ctx = &lines;
+    CHECK_EQ(coil_testing_run(&o, deadlock_of_many, NULL, &report), -EDEADLK);
+    CHECK_EQ(lines.count, 1 + 101); /* that it is one, and all in it */
+    CHECK(says("main, spawned at "));
+    snprintf(words, sizeof(words), "\nand %u more\nseed 7",
+             lines.count - (count_newlines(report.text) - 1));
+    CHECK(says(words));
+    CHECK_EQ(strlen(strstr(report.text, words)), strlen(words));
+}
+
+static int deadlock_without_stacks(void *arg)
+{
+    struct coil_group g;
+    struct wire_ends w;
+    int rc;
+
+    (void)arg;
+    CHECK_EQ(pipe2(w.fds, O_CLOEXEC), 0);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_readable(&g, w.fds[0], read_the_byte, NULL), 0);
+    CHECK_EQ(coil_group_spawn_later(&g, COIL_FOREVER, sleep_an_hour, NULL), 0);
+    rc = coil_group_end(&g, 0);
+    CHECK_EQ(coil_close(w.fds[0]), 0);
+    CHECK_EQ(close(w.fds[1]), 0);
+    return rc;
+}
+
+Test(sim, s8_2_a_deadlock_names_tasks_without_a_stack_too)
 {
     struct coil_testing_options o = calm();
 
-    CHECK_EQ(coil_testing_run(&o, deadlock_of_many, NULL, &report), -EDEADLK);
-    CHECK(says("main, spawned at "));
-    CHECK(says("and "));
-    CHECK(says(" more"));
+    CHECK_EQ(coil_testing_run(&o, deadlock_without_stacks, NULL, &report), -EDEADLK);
+    CHECK(says("read_the_byte, spawned at " __FILE__ ":"));
+    CHECK(says("waits for: poll of descriptor "));
+    CHECK(says("sleep_an_hour, spawned at " __FILE__ ":"));
+    CHECK(says("waits for: its time"));
+}
+
+Test(sim, s8_4_a_run_that_failed_says_under_which_seed)
+{
+    struct coil_testing_options o = on_sim(4711);
+    bool cleaned_up;
+
+    CHECK_EQ(coil_testing_run(&o, deadlocked, &cleaned_up, &report), -EDEADLK);
+    CHECK(says("\nseed 4711"));
+    o = calm();
+    CHECK_EQ(coil_testing_run(&o, deadlocked, &cleaned_up, &report), -EDEADLK);
+    CHECK(!says("seed"));
 }
 
 static void *write_from_outside(void *arg)

@@ -117,6 +117,20 @@ static void leave(struct dormant *d)
     give_back(d->group->scope.loop, d);
 }
 
+const struct dormant *coil__dormant_next(const struct group *g, const struct dormant *d)
+{
+    const struct list *next = d ? d->link.next : g->dormant.next;
+
+    if (!g->dormant_count || next == &g->dormant)
+        return NULL;
+    return container_of(next, struct dormant, link);
+}
+
+struct dormant_info coil__dormant_look(const struct dormant *d)
+{
+    return (struct dormant_info){name_of(d), d->site, d->watches ? d->op.fd : -1};
+}
+
 /* Ends d, which never ran, with code. */
 static void end(struct dormant *d, int code)
 {

@@ -14,6 +14,7 @@ struct coil_task;
 enum {
     ASK_STOP = 1,   /* cancelled: checkpoints fail */
     ASK_FINISH = 2, /* requested: checkpoints work, for a while */
+    ASK_EITHER = ASK_STOP | ASK_FINISH,
     ASK_TELL = 4,   /* the backend is told of each call that can wait; shields do not stop it */
 };
 
@@ -99,7 +100,7 @@ static inline uint8_t scope_lets_through(const struct scope *s, uint8_t seen)
 /* Has whoever is in s been asked for something, be it only to finish? */
 static inline bool scope_is_asked(const struct scope *s)
 {
-    return s->seen & (ASK_STOP | ASK_FINISH);
+    return s->seen & ASK_EITHER;
 }
 
 /* Puts s, which is its loop's by now, under parent. task becomes its owner but does not enter. */

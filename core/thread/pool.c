@@ -43,16 +43,17 @@ void coil__pool_close(struct loop *loop)
     pthread_mutex_destroy(&p->lock);
 }
 
-/* op->phase, under the lock */
-enum {
-    QUEUED,
-    TAKEN, /* by a thread */
-};
 void coil__pool_complete(struct loop *loop, struct op *op, ssize_t result)
 {
     loop->pool.pending--;
     coil__op_complete(op, result);
 }
+
+/* op->phase, under the lock */
+enum {
+    QUEUED,
+    TAKEN, /* by a thread */
+};
 
 /* Back on the loop's thread. */
 static void deliver(struct mail *m)

@@ -28,10 +28,12 @@ extern "C" {
  * history: with the same seed the same run happens again, as report.history shows.
  *
  * A deadlock is an error: when no task is ready, no deadline is ahead and nothing under way can
- * ever complete, the run fails with -EDEADLK, and report.text names the blocked tasks (as many as
- * find room), what each waits for and where it was spawned. All tasks are cancelled then, with
+ * ever complete, the run fails with -EDEADLK, and report.text names the blocked tasks, those that
+ * have no stack included, what each waits for and where it was spawned; of those that find no room
+ * it says how many, and options.complain is told of every one. All tasks are cancelled then, with
  * cause COIL_CAUSE_SHUTDOWN; those that wait on in spite of it are left where they are, with what
- * they hold.
+ * they hold. On the other backends no deadlock is ever certain, since another thread can always
+ * send a cancel, or write to a descriptor that was handed to it.
  *
  *      struct coil_testing_options o = coil_testing_seeded(seed);
  *      struct coil_testing_report report;
@@ -81,7 +83,7 @@ struct coil_testing_options {
     /* On "sim". */
     uint64_t seed;              /* 0: no chance; first come, first served, whatever follows. Also
                                  * that of loop.shuffle_seed, if that is 0 */
-    unsigned int short_percent; /* of reads and writes of streams, moved only in part */
+    unsigned int short_percent; /* of reads and writes of streams and files, moved only in part */
     unsigned int late_percent;  /* of operations, completed late_ns later at the most; meanwhile
                                  * others come first, or a cancel does */
     unsigned int lost_percent;  /* of cancels that come when the operation could be done: it is */
@@ -98,6 +100,11 @@ struct coil_testing_options {
     enum coil_testing_when cancel_when;
     int cancel_caller; /* not 0: not main_fn, but just the task that makes the call */
 
+    /* What is wrong, a line each, also those for which report.text has no room; only what was done
+     * to a scenario that failed is not among them. May be NULL. */
+    void (*complain)(void *ctx, const char *line);
+    void *complain_ctx;
+
     /* What happens, a line each, as it does. May be NULL. */
     void (*trace)(void *ctx, const char *line);
     void *trace_ctx;
@@ -106,7 +113,8 @@ struct coil_testing_options {
 /* A world in which all that chance can do happens now and then. */
 COIL_API struct coil_testing_options coil_testing_seeded(uint64_t seed);
 
-/* What happened. text says in words what was wrong, a line each; "" if nothing. */
+/* What happened. text says in words what was wrong, a line each, and at its end under which seed;
+ * "" if nothing. */
 struct coil_testing_report {
     const char *backend; /* static; NULL: none was opened */
     uint64_t seed;

@@ -3,39 +3,73 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../../core/sched/group.h"
 #include "world.h"
+
+#define ROOM_FOR_LAST 128 /* kept in a report for two lines at its end */
 
 /* A backend that works by readiness may leave out some looks at the kernel in a row. */
 #define QUIET_TURNS 40
 
-void coil__testing_say(struct coil_testing_report *report, const char *format, ...)
+#define LINE_SIZE 512
+
+static size_t used(const struct coil_testing_report *report)
+{
+    return strlen(report->text) + (report->text[0] != '\0');
+}
+
+static void append(struct coil_testing_report *report, const char *line)
 {
     size_t len = strlen(report->text);
+
+    snprintf(report->text + len, sizeof(report->text) - len, "%s%s", len ? "\n" : "", line);
+}
+
+void coil__testing_say(struct world *w, const char *format, ...)
+{
+    char line[LINE_SIZE];
     va_list args;
 
-    if (len >= sizeof(report->text) - 2)
-        return;
-    if (len)
-        report->text[len++] = '\n';
     va_start(args, format);
-    vsnprintf(report->text + len, sizeof(report->text) - len, format, args);
+    vsnprintf(line, sizeof(line), format, args);
     va_end(args);
-}
-
-static bool is_full(const struct coil_testing_report *report)
-{
-    return strlen(report->text) > sizeof(report->text) - 512;
-}
-
-static void describe(const struct coil_task *t, struct coil_testing_report *report, int fd)
-{
-    const char *what = t->waits_for ? t->waits_for : "nothing: it is ready";
-
-    if (fd < 0)
-        coil__testing_say(report, "%s, spawned at %s, waits for: %s", t->name, t->site, what);
+    if (w->options.complain)
+        w->options.complain(w->options.complain_ctx, line);
+    if (w->unsaid || used(w->report) + strlen(line) > sizeof(w->report->text) - ROOM_FOR_LAST)
+        w->unsaid++;
     else
-        coil__testing_say(report, "%s, spawned at %s, waits for: %s of descriptor %d", t->name,
-                          t->site, what, fd);
+        append(w->report, line);
+}
+
+void coil__testing_add(struct coil_testing_report *report, const char *format, ...)
+{
+    char line[ROOM_FOR_LAST / 2];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(line, sizeof(line), format, args);
+    va_end(args);
+    append(report, line);
+}
+
+static void describe(struct world *w, const char *name, const char *site, const char *what, int fd)
+{
+    if (fd < 0)
+        coil__testing_say(w, "%s, spawned at %s, waits for: %s", name, site, what);
+    else
+        coil__testing_say(w, "%s, spawned at %s, waits for: %s of descriptor %d", name, site, what,
+                          fd);
+}
+
+static void describe_dormants(struct world *w, const struct group *g)
+{
+    const struct dormant *d = NULL;
+
+    while ((d = coil__dormant_next(g, d))) {
+        const struct dormant_info info = coil__dormant_look(d);
+
+        describe(w, info.name, info.site, info.fd < 0 ? "its time" : "poll", info.fd);
+    }
 }
 
 static struct scope *first_of(const struct list *scopes)
@@ -53,21 +87,18 @@ static struct scope *after(struct scope *s)
     return s->parent ? first_of(&s->siblings) : NULL;
 }
 
-void coil__testing_describe_blocked(struct loop *loop, struct coil_testing_report *report,
+void coil__testing_describe_blocked(struct loop *loop, struct world *w,
                                     int (*fd_of)(void *ctx, const struct coil_task *t), void *ctx)
 {
-    size_t unsaid = 0;
-
     for (struct scope *s = after(&loop->root); s; s = after(s)) {
-        if (s != &s->task->own)
-            continue;
-        if (is_full(report))
-            unsaid++;
-        else
-            describe(s->task, report, fd_of(ctx, s->task));
+        const struct coil_task *t = s->task;
+
+        if (s == &s->task->own)
+            describe(w, t->name, t->site, t->waits_for ? t->waits_for : "nothing: it is ready",
+                     fd_of(ctx, t));
+        if (s->of_group)
+            describe_dormants(w, container_of(s, struct group, scope));
     }
-    if (unsaid)
-        coil__testing_say(report, "and %zu more", unsaid);
 }
 
 /* --- Until nobody else can run ---------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 /* everywhere.c - a scenario with trouble at each turn: cancelled, failed and starved, at its first
  * chance, its second, and so on to its last. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -93,16 +94,17 @@ static bool may_answer(const struct trial *t, const struct trouble *trouble, int
     return rc == t->expected || rc == error || (trouble->cancels && rc == 0);
 }
 
-/* Puts what was done to it before what came of it. */
-static void say_first(struct coil_testing_report *report, const char *name, unsigned int nth,
-                      int cancel_caller)
-{
-    struct coil_testing_report words = {.text = ""};
 
-    coil__testing_say(&words, "%s%s %u, seed %llu:", cancel_caller ? "its caller alone " : "", name,
-                      nth, (unsigned long long)report->seed);
-    coil__testing_say(&words, "%.*s", (int)(sizeof(words.text) - 128), report->text);
-    memcpy(report->text, words.text, sizeof(report->text));
+/* Puts what was done to it before what came of it. */
+static void say_first(struct trial *t, const char *name, unsigned int nth, int cancel_caller)
+{
+    char words[sizeof(t->report->text)];
+    int len = snprintf(words, sizeof(words), "%s%s %u, seed %llu:\n",
+                       cancel_caller ? "its caller alone " : "", name, nth,
+                       (unsigned long long)t->report->seed);
+
+    snprintf(words + len, sizeof(words) - (size_t)len, "%s", t->report->text);
+    memcpy(t->report->text, words, sizeof(words));
 }
 
 static int run_once(struct trial *t, const struct coil_testing_options *o, int *ret_verdict)
@@ -112,22 +114,24 @@ static int run_once(struct trial *t, const struct coil_testing_options *o, int *
     t->runs++;
     if (t->e->before)
         t->e->before(t->e->arg);
-    rc = coil_testing_run_at(o, t->e->scenario, t->e->arg, t->report, t->site);
+    rc = coil__testing_run(o, t->e->scenario, t->e->arg, t->report, t->site);
     *ret_verdict = t->e->after ? t->e->after(t->e->arg, rc) : 0;
     return rc;
 }
 
 static int judge(struct trial *t, const struct trouble *trouble, int rc, int verdict)
 {
+    struct world w = {.options = *t->options, .report = t->report};
+
     if (t->report->text[0])
         return rc;
     if (verdict < 0) {
-        coil__testing_say(t->report, "afterwards something is wrong: %d", verdict);
+        coil__testing_say(&w, "afterwards something is wrong: %d", verdict);
         return verdict;
     }
     if (may_answer(t, trouble, rc))
         return 0;
-    coil__testing_say(t->report, "answers %d, and undisturbed %d", rc, t->expected);
+    coil__testing_say(&w, "answers %d, and undisturbed %d", rc, t->expected);
     return -EPROTO;
 }
 
@@ -153,7 +157,7 @@ static int try_all(struct trial *t, const struct trouble *trouble, struct coil_f
         r = run_once(t, &o, &verdict);
         r = judge(t, trouble, r, verdict);
         if (r < 0) {
-            say_first(t->report, trouble->name, nth, cancel_caller);
+            say_first(t, trouble->name, nth, cancel_caller);
             return r;
         }
     } while (trouble->chances(t->report) >= nth && nth < RUNS_MOST);
@@ -163,6 +167,7 @@ static int try_all(struct trial *t, const struct trouble *trouble, struct coil_f
 static int try_undisturbed(struct trial *t)
 {
     struct coil_testing_options o = *t->options;
+    struct world w = {.options = o, .report = t->report};
     int verdict;
 
     o.cancel_at = 0;
@@ -172,7 +177,7 @@ static int try_undisturbed(struct trial *t)
     if (t->report->text[0])
         return t->expected;
     if (verdict < 0)
-        coil__testing_say(t->report, "undisturbed, and afterwards something is wrong: %d", verdict);
+        coil__testing_say(&w, "undisturbed, and afterwards something is wrong: %d", verdict);
     return verdict;
 }
 

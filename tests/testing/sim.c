@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "call.h"
+#include "cut.h"
 #include "world.h"
 
 #define EPOCH_NS            (1000000 * COIL_SECOND) /* where it begins */
@@ -61,6 +62,7 @@ struct backend {
     int wake_fd;
     unsigned int calls[OP_NAME_COUNT]; /* of each name, so far */
     unsigned int blocking_calls;       /* of all names */
+    struct cut *cuts;
     bool deadlocked;
     struct coil_task *caller; /* is in the call in which it is to be cancelled */
     struct mail give_up; /* cancels all, once */
@@ -205,7 +207,10 @@ static bool perform(struct backend *b, struct entry *e, ssize_t *ret)
     if (is_for_pool(e))
         return make_call(b, e, ret);
     *ret = coil__op_perform(e->op);
-    return *ret != -EAGAIN;
+    if (*ret == -EAGAIN)
+        return false;
+    coil__testing_cut_done(e->op);
+    return true;
 }
 
 static void delay(struct backend *b, struct entry *e, enum phase phase)
@@ -283,22 +288,10 @@ static int planned_failure(const struct backend *b, const struct op *op)
     return 0;
 }
 
-/* Of a stream, and of what is ours to change: a message that is cut is another message. */
-static bool may_be_cut(const struct op *op)
-{
-    const struct descriptor *d = op->descriptor;
-
-    if (op->kind == OP_CALL || op->len < 2 || op->flags & MSG_WAITALL)
-        return false;
-    if (d->kind != FD_TCP && d->kind != FD_STREAM && d->kind != FD_PIPE)
-        return false;
-    return op->kind == OP_READ || op->kind == OP_WRITE || op->kind == OP_RECV ||
-           op->kind == OP_SEND;
-}
-
 static int sim_meddle(struct backend *b, struct op *op)
 {
     struct coil_testing_report *report = b->world->report;
+    size_t len;
     int error;
 
     b->calls[op_name_index(op)]++;
@@ -310,10 +303,9 @@ static int sim_meddle(struct backend *b, struct op *op)
         remember(b, "fails", coil__op_names[op_name_index(op)], error);
         return error;
     }
-    if (may_be_cut(op) && happens(b, b->world->options.short_percent)) {
-        op->len = 1 + draw(b, op->len - 1);
-        report->shortened++;
-    }
+    len = coil__testing_cuttable(op);
+    if (len > 1 && happens(b, b->world->options.short_percent))
+        report->shortened += coil__testing_cut(op, 1 + draw(b, len - 1), &b->cuts);
     return 0;
 }
 
@@ -580,7 +572,7 @@ static void deadlock(struct backend *b)
         return;
     }
     if (b->deadlocked) {
-        coil__testing_say(b->world->report,
+        coil__testing_say(b->world,
                           "not even after a cancel of all: tasks are left behind");
         abandon(b);
         return;
@@ -588,8 +580,8 @@ static void deadlock(struct backend *b)
     b->deadlocked = true;
     loop->failure = -EDEADLK;
     remember(b, "deadlock", "", 0);
-    coil__testing_say(b->world->report, "deadlock: nothing can ever happen");
-    coil__testing_describe_blocked(loop, b->world->report, fd_of_task, b);
+    coil__testing_say(b->world, "deadlock: nothing can ever happen");
+    coil__testing_describe_blocked(loop, b->world, fd_of_task, b);
     b->give_up.deliver = give_up_all;
     (void)coil__mailbox_post(&loop->mailbox, &b->give_up); /* we are awake */
 }
@@ -737,6 +729,7 @@ static void sim_close(struct backend *b)
     b->world->report->history = b->history;
     b->world->report->elapsed_ns = b->now_ns - EPOCH_NS;
     close(b->wake_fd);
+    coil__testing_cuts_free(b->cuts);
     free(b->entries);
     free(b->polled);
     free(b);
