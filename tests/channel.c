@@ -503,6 +503,7 @@ COIL_TEST(channel, s5_6_a_closed_handle_says_ebadf_to_everything)
     line_close(&other);
 }
 
+/* anyio #671 */
 COIL_TEST(channel, s5_6_closed_wins_over_broken_and_over_the_end)
 {
     struct line l = line_of(1);
