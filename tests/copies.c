@@ -76,7 +76,7 @@ Test(copies, two_copies_run_a_loop_each_in_threads_of_one_process_and_do_not_mee
     CHECK_EQ(harness_count_fds(), before);
 }
 
-/* TSan sees no order in this; the kernel does, which gives the second ring the first one's place. */
+/* TSan sees no order in this; the kernel does, which gives the second ring the first's place. */
 struct relay {
     struct player first;
     struct player second;
