@@ -139,6 +139,65 @@ Test(misuse, a_scope_prepared_while_it_is_open)
     DIES(prepare_one_that_is_open, "first-begin", "coil_scope_prepare");
 }
 
+static int succeed(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+static struct coil_completions completions;
+
+static int end_the_completions_twice(void *arg)
+{
+    struct coil_call call = {succeed};
+    int rc;
+
+    (void)arg;
+    CHECK_EQ(coil_completions_begin_at(&completions, &call, 1, "the-begin"), 0);
+    CHECK_EQ(coil_completions_end(&completions, 0), 0);
+    rc = coil_completions_end_at(&completions, 0, "the-end");
+    return rc;
+}
+
+Test(misuse, completions_ended_twice)
+{
+    DIES(end_the_completions_twice, "the-end", "ended before");
+}
+
+static int end_them_for_another(void *arg)
+{
+    (void)arg;
+    return coil_completions_end_at(&completions, 0, "the-end");
+}
+
+static int have_a_stranger_end_the_completions(void *arg)
+{
+    struct coil_call call = {end_them_for_another};
+
+    (void)arg;
+    CHECK_EQ(coil_completions_begin_at(&completions, &call, 1, "the-begin"), 0);
+    return coil_completions_end(&completions, 0);
+}
+
+Test(misuse, completions_ended_by_another_task)
+{
+    DIES(have_a_stranger_end_the_completions, "the-begin", "another task", "the-end");
+}
+
+static int begin_the_completions_inside_themselves(void *arg)
+{
+    struct coil_call call = {succeed};
+
+    (void)arg;
+    CHECK_EQ(coil_completions_begin_at(&completions, &call, 1, "first-begin"), 0);
+    return coil_completions_begin_at(&completions, &call, 1, "second-begin");
+}
+
+Test(misuse, completions_begun_again_while_they_are_open)
+{
+    DIES(begin_the_completions_inside_themselves, "first-begin", "second-begin");
+}
+
 /* Memory that was an open scope's, and no scope is there any more. */
 COIL_TEST(misuse, what_only_looks_like_an_open_scope_may_be_begun)
 {

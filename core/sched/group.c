@@ -160,6 +160,17 @@ static void record(struct group *g, const struct error_record *e)
     coil__scope_cancel(&g->scope, COIL_CAUSE_GROUP_ERROR, e->message, e->task, e->site);
 }
 
+/* What t, which was not cancelled, failed with. -ECANCELED is the word for who was asked to stop:
+ * out of a group's end it would be for a scope above that nobody cancelled. */
+static int failure_of(struct coil_task *t, int rc)
+{
+    if (rc == -ECANCELED) {
+        t->message = "said -ECANCELED without having been cancelled";
+        t->message_code = rc = -EPROTO;
+    }
+    return rc;
+}
+
 /* Task t, of g or its host, failed with code. */
 static void fail(struct group *g, struct coil_task *t, int code, const char *site)
 {
@@ -226,10 +237,12 @@ void coil__group_task_ended(struct coil_task *t, int result, int rc, bool was_ca
 {
     struct group *g = t->group;
 
-    if (rc < 0 && !(rc == -ECANCELED && was_cancelled))
-        fail(g, t, rc, t->site);
-    else if (rc == -ECANCELED)
+    if (rc < 0 && !(rc == -ECANCELED && was_cancelled)) {
+        result = failure_of(t, rc);
+        fail(g, t, result, t->site);
+    } else if (rc == -ECANCELED) {
         g->task_gave_in = true;
+    }
     if (unlikely(t->errors))
         coil__errors_free(t->loop, t->errors);
 
@@ -268,8 +281,10 @@ int coil_group_end_at(struct coil_group *public, int rc, const char *site)
     struct group *g = group_of(public);
     struct coil_task *self = scope_ender(&g->scope, true, site);
 
-    if (rc < 0 && !(rc == -ECANCELED && (task_cancelled(self) || self->told_to_stop)))
+    if (rc < 0 && !(rc == -ECANCELED && (task_cancelled(self) || self->told_to_stop))) {
+        rc = failure_of(self, rc);
         fail(g, self, rc, g->scope.site);
+    }
 
     if (g->count)
         task_will_park(self);

@@ -29,7 +29,8 @@ struct coil_group {
 };
 
 /* What a task runs. 0 or more is success. -ECANCELED from a cancelled task is no failure. Any other
- * negative value fails its group. */
+ * negative value fails its group. -ECANCELED from one that was not cancelled is taken for -EPROTO:
+ * it is nobody's but who was asked to stop. */
 typedef int coil_task_fn(void *arg);
 
 /* A task, seen from outside; see below. */
@@ -237,13 +238,14 @@ COIL_API void coil_task_cancel_at(struct coil_handle *h, const char *reason, con
  * 0.  -ECANCELED: asked to stop.  -EDEADLK: it is the calling task. */
 COIL_API COIL_MUST_CHECK int coil_task_wait(struct coil_handle *h);
 
-/* What the task returned. -EAGAIN: it has not ended. */
+/* What the task returned (-EPROTO for a -ECANCELED that it was not due). -EAGAIN: it has not
+ * ended. */
 COIL_API int coil_task_result(const struct coil_handle *h);
 COIL_API enum coil_status coil_task_status(const struct coil_handle *h);
 COIL_API const char *coil_task_name(const struct coil_handle *h);
 
-/* Why the task is cancelled, or was when it ended: the record of the outermost scope that it saw and
- * that was, its own (coil_task_cancel, its deadline) included.
+/* Why the task is cancelled, or was when it ended: the record of the outermost scope that it saw
+ * and that was, its own (coil_task_cancel, its deadline) included.
  * 1.  0: it is not, or was not; ret is untouched. */
 COIL_API int coil_task_why_cancelled(const struct coil_handle *h, struct coil_cancellation *ret);
 
