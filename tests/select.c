@@ -1609,13 +1609,6 @@ COIL_TEST(select, s4_2_a_select_that_was_cancelled_has_none_of_them)
     CHECK_EQ(coil_semaphore_acquire_nowait(&s), 0);
 }
 
-static void look_at_descriptor_outside(void)
-{
-    struct coil_case c = COIL_CASE_READABLE(0);
-
-    CHECK_EQ(coil_select_nowait(&c, 1), 0);
-}
-
 Test(select, waiting_outside_of_a_task_aborts_with_a_line)
 {
     CHECK(strstr(harness_abort_line(select_outside), "coil_select outside of any task"));
