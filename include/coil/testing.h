@@ -135,7 +135,9 @@ struct coil_testing_report {
 
 /* Runs main_fn(arg) as coil_run does, and keeps a ledger: when main_fn has returned no task,
  * operation, timer or call may be left and no descriptor known; afterwards the process has the
- * descriptors it had before, and all memory is back. ret may be NULL.
+ * descriptors it had before (of the first 65536), and all memory that went through the allocate
+ * hook is back. Buffers are no item of their own: every one that coil reads or writes is its
+ * caller's, and while one is in use so is an operation. ret may be NULL.
  * What main_fn returned.  What coil_run fails with.  -EDEADLK: nothing could ever happen; see
  * above.  -EUCLEAN: the ledger does not balance. */
 #define coil_testing_run(options, main_fn, ...) /* (options, main_fn, arg, report) */              \
@@ -145,7 +147,8 @@ COIL_API COIL_MUST_CHECK int coil_testing_run_at(const struct coil_testing_optio
                                                  struct coil_testing_report *ret, const char *site);
 
 /* The same on io_uring, epoll and sim, one after the other; a backend this machine lacks is left
- * out. What the last one answered; or the first negative answer, and no further. */
+ * out. What the last one answered; or the first negative answer, and no further: so ret is of the
+ * run that failed, and its backend says where. */
 #define coil_testing_run_each(options, main_fn, ...) /* (options, main_fn, arg, report) */         \
     coil_testing_run_each_at(options, main_fn, __VA_ARGS__, COIL_HERE)
 COIL_API COIL_MUST_CHECK int coil_testing_run_each_at(const struct coil_testing_options *options,

@@ -612,6 +612,9 @@ static void pass_time(struct backend *b, int64_t deadline_ns)
 
 static void sim_wait(struct backend *b, int64_t deadline_ns)
 {
+    /* The loop may want to be back sooner, to give stacks back. Not for that does time pass. */
+    if (deadline_ns > b->now_ns)
+        deadline_ns = timers_soonest(&b->loop->timers);
     (void)look(b, 0);
     while (is_idle(b->loop) && deadline_ns > b->now_ns) {
         pass_time(b, deadline_ns);
