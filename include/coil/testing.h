@@ -118,9 +118,9 @@ COIL_API struct coil_testing_options coil_testing_seeded(uint64_t seed);
 struct coil_testing_report {
     const char *backend; /* static; NULL: none was opened */
     uint64_t seed;
-    uint64_t history;   /* the same for the same history. 0: not on "sim" */
-    int64_t elapsed_ns; /* of coil_now's clock */
-    unsigned int calls; /* that can wait, if there is a cancel_at. These on "sim" only */
+    uint64_t history;       /* the same for the same history. 0: not on "sim" */
+    int64_t elapsed_ns;     /* of coil_now's clock */
+    unsigned int calls;     /* that can wait, if there is a cancel_at. These on "sim" only */
     unsigned int cancelled; /* 1: it came to that */
     unsigned int operations;
     unsigned int jumps;  /* of the clock */
@@ -193,8 +193,8 @@ COIL_API COIL_MUST_CHECK int coil_testing_everywhere_at(const struct coil_testin
  * Returns when every other task of the loop waits, none is ready, and it has been so for cushion_ns
  * (of coil_now's clock; 0: right now). Waiters of one cushion return together, those of a smaller
  * one first; to each other they count as waiting, until they return. Exact as to tasks; a call in
- * the blocking pool waits. On sim the clock does not jump as long as somebody waits here with no cushion. (trio:
- * wait_all_tasks_blocked)
+ * the blocking pool waits. On sim the clock does not jump as long as somebody waits here with no
+ * cushion. (trio: wait_all_tasks_blocked)
  * 0.  -ECANCELED: asked to stop. */
 COIL_API COIL_MUST_CHECK int coil_wait_all_blocked(int64_t cushion_ns);
 
