@@ -116,6 +116,35 @@ Test(sim, each_sleeper_wakes_exactly_when_it_is_time)
     CHECK_EQ(report.jumps, 4);
 }
 
+static int return_at_once(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+/* Leaves so many free stacks warm that the loop would give some back every few seconds. */
+static int sleep_among_stacks(void *arg)
+{
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    for (int i = 0; i < 1000; i++)
+        CHECK_EQ(coil_group_spawn(&g, return_at_once, NULL), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    return arg ? coil_sleep(COIL_FOREVER) : sleep_an_hour(NULL);
+}
+
+Test(sim, what_the_loop_tidies_up_moves_no_time)
+{
+    struct coil_testing_options o = calm();
+    bool for_ever = true;
+
+    must_run(&o, sleep_among_stacks, NULL);
+    CHECK_EQ(report.jumps, 1);
+    CHECK_EQ(coil_testing_run(&o, sleep_among_stacks, &for_ever, &report), -EDEADLK);
+    CHECK_EQ(report.elapsed_ns, 0);
+}
+
 static int spin_for_a_second(void *arg)
 {
     int64_t until_ns = coil_now() + COIL_SECOND;

@@ -15,7 +15,7 @@ enum {
     ASK_STOP = 1,   /* cancelled: checkpoints fail */
     ASK_FINISH = 2, /* requested: checkpoints work, for a while */
     ASK_EITHER = ASK_STOP | ASK_FINISH,
-    ASK_TELL = 4,   /* the backend is told of each call that can wait; shields do not stop it */
+    ASK_TELL = 4, /* the backend is told of each call that can wait; shields do not stop it */
 };
 
 enum scope_state {

@@ -19,8 +19,8 @@ struct pool {
     unsigned int most;
     bool ending;
     bool by_backend; /* it has no threads: the backend makes these calls. For tests */
-    pthread_t *ids; /* of those that were started */
-    size_t pending; /* queued, running, or done and not delivered. The loop's own */
+    pthread_t *ids;  /* of those that were started */
+    size_t pending;  /* queued, running, or done and not delivered. The loop's own */
 };
 
 int coil__pool_init(struct pool *p, unsigned int most);

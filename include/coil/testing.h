@@ -118,9 +118,9 @@ COIL_API struct coil_testing_options coil_testing_seeded(uint64_t seed);
 struct coil_testing_report {
     const char *backend; /* static; NULL: none was opened */
     uint64_t seed;
-    uint64_t history;   /* the same for the same history. 0: not on "sim" */
-    int64_t elapsed_ns; /* of coil_now's clock */
-    unsigned int calls; /* that can wait, if there is a cancel_at. These on "sim" only */
+    uint64_t history;       /* the same for the same history. 0: not on "sim" */
+    int64_t elapsed_ns;     /* of coil_now's clock */
+    unsigned int calls;     /* that can wait, if there is a cancel_at. These on "sim" only */
     unsigned int cancelled; /* 1: it came to that */
     unsigned int operations;
     unsigned int jumps;  /* of the clock */
@@ -135,7 +135,9 @@ struct coil_testing_report {
 
 /* Runs main_fn(arg) as coil_run does, and keeps a ledger: when main_fn has returned no task,
  * operation, timer or call may be left and no descriptor known; afterwards the process has the
- * descriptors it had before, and all memory is back. ret may be NULL.
+ * descriptors it had before (of the first 65536), and all memory that went through the allocate
+ * hook is back. Buffers are no item of their own: every one that coil reads or writes is its
+ * caller's, and while one is in use so is an operation. ret may be NULL.
  * What main_fn returned.  What coil_run fails with.  -EDEADLK: nothing could ever happen; see
  * above.  -EUCLEAN: the ledger does not balance. */
 #define coil_testing_run(options, main_fn, ...) /* (options, main_fn, arg, report) */              \
@@ -145,7 +147,8 @@ COIL_API COIL_MUST_CHECK int coil_testing_run_at(const struct coil_testing_optio
                                                  struct coil_testing_report *ret, const char *site);
 
 /* The same on io_uring, epoll and sim, one after the other; a backend this machine lacks is left
- * out. What the last one answered; or the first negative answer, and no further. */
+ * out. What the last one answered; or the first negative answer, and no further: so ret is of the
+ * run that failed, and its backend says where. */
 #define coil_testing_run_each(options, main_fn, ...) /* (options, main_fn, arg, report) */         \
     coil_testing_run_each_at(options, main_fn, __VA_ARGS__, COIL_HERE)
 COIL_API COIL_MUST_CHECK int coil_testing_run_each_at(const struct coil_testing_options *options,
@@ -190,8 +193,8 @@ COIL_API COIL_MUST_CHECK int coil_testing_everywhere_at(const struct coil_testin
  * Returns when every other task of the loop waits, none is ready, and it has been so for cushion_ns
  * (of coil_now's clock; 0: right now). Waiters of one cushion return together, those of a smaller
  * one first; to each other they count as waiting, until they return. Exact as to tasks; a call in
- * the blocking pool waits. On sim the clock does not jump as long as somebody waits here with no cushion. (trio:
- * wait_all_tasks_blocked)
+ * the blocking pool waits. On sim the clock does not jump as long as somebody waits here with no
+ * cushion. (trio: wait_all_tasks_blocked)
  * 0.  -ECANCELED: asked to stop. */
 COIL_API COIL_MUST_CHECK int coil_wait_all_blocked(int64_t cushion_ns);
 

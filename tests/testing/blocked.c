@@ -11,7 +11,7 @@
 /* A backend that works by readiness may leave out some looks at the kernel in a row. */
 #define QUIET_TURNS 40
 
-#define LINE_SIZE 512
+#define LINE_SIZE   512
 
 static size_t used(const struct coil_testing_report *report)
 {

@@ -2,8 +2,8 @@
  * blocks.
  *
  * So a call is made in one moment of the simulated time, as if by ourselves, whatever the machine
- * is busy with; only one that waits for somebody else is not. The two are told apart by the kernel: a
- * thread that waits for a disk sleeps uninterruptibly. */
+ * is busy with; only one that waits for somebody else is not. The two are told apart by the kernel:
+ * a thread that waits for a disk sleeps uninterruptibly. */
 #define _GNU_SOURCE
 #include "call.h"
 

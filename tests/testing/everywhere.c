@@ -94,7 +94,6 @@ static bool may_answer(const struct trial *t, const struct trouble *trouble, int
     return rc == t->expected || rc == error || (trouble->cancels && rc == 0);
 }
 
-
 /* Puts what was done to it before what came of it. */
 static void say_first(struct trial *t, const char *name, unsigned int nth, int cancel_caller)
 {

@@ -65,7 +65,7 @@ struct backend {
     struct cut *cuts;
     bool deadlocked;
     struct coil_task *caller; /* is in the call in which it is to be cancelled */
-    struct mail give_up; /* cancels all, once */
+    struct mail give_up;      /* cancels all, once */
 };
 
 /* --- Chance and history ---------------------------------------------------------------------- */
@@ -111,8 +111,8 @@ static void remember(struct backend *b, const char *what, const char *who, int64
 static bool makes_descriptor(const struct op *op)
 {
     return op->kind == OP_ACCEPT ||
-           (op->kind == OP_CALL && (op->what == CALLS_OPENAT || op->what == CALLS_OPENAT2 ||
-                                    op->what == CALLS_MKOSTEMP));
+           (op->kind == OP_CALL &&
+            (op->what == CALLS_OPENAT || op->what == CALLS_OPENAT2 || op->what == CALLS_MKOSTEMP));
 }
 
 /* Descriptors are numbered by the process, and so are no part of the history. */
@@ -572,8 +572,7 @@ static void deadlock(struct backend *b)
         return;
     }
     if (b->deadlocked) {
-        coil__testing_say(b->world,
-                          "not even after a cancel of all: tasks are left behind");
+        coil__testing_say(b->world, "not even after a cancel of all: tasks are left behind");
         abandon(b);
         return;
     }
@@ -612,6 +611,9 @@ static void pass_time(struct backend *b, int64_t deadline_ns)
 
 static void sim_wait(struct backend *b, int64_t deadline_ns)
 {
+    /* The loop may want to be back sooner, to give stacks back. Not for that does time pass. */
+    if (deadline_ns > b->now_ns)
+        deadline_ns = timers_soonest(&b->loop->timers);
     (void)look(b, 0);
     while (is_idle(b->loop) && deadline_ns > b->now_ns) {
         pass_time(b, deadline_ns);
