@@ -262,7 +262,10 @@ int coil_group_end_at(struct coil_group *public, int rc, const char *site)
         coil__errors_free(self->loop, self->errors);
         self->errors = g->errors;
     }
-    return g->first_error ? g->first_error : rc;
+    if (g->first_error)
+        return g->first_error;
+    self->told_to_stop |= rc == -ECANCELED; /* by its tasks, which gave in; it has not been itself */
+    return rc;
 }
 
 /* --- A task that says when it has started ---------------------------------------------------- */
