@@ -634,6 +634,7 @@ enum told {
     BY_A_GROUPS_END,
     IN_A_CANCELLED_SCOPE,
     AND_CLEANED_UP,
+    AND_FAILED_TO_START_A_TASK,
     TOLD_WAYS
 };
 
@@ -667,6 +668,16 @@ static int be_told(enum told how, struct coil_scope *outer)
     CHECK_EQ(coil_checkpoint(), -ECANCELED);
     if (how == AND_CLEANED_UP) {
         coil_shield_begin(&s, COIL_SECOND);
+        CHECK_EQ(coil_scope_end(&s, 0), 0);
+    }
+    if (how == AND_FAILED_TO_START_A_TASK) {
+        static int eio = -EIO;
+        struct coil_group h;
+
+        coil_shield_begin(&s, COIL_SECOND);
+        coil_group_begin(&h);
+        CHECK_EQ(coil_group_start(&h, return_it, &eio, NULL), -EIO);
+        CHECK_EQ(coil_group_end(&h, 0), 0);
         CHECK_EQ(coil_scope_end(&s, 0), 0);
     }
     return -ECANCELED;
