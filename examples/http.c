@@ -94,6 +94,17 @@ static void say_listening(struct http_server *s)
     fflush(stdout);
 }
 
+/* The kernel has let some in whom nobody has met yet. */
+static void stop_listening(struct http_server *s)
+{
+    int fd;
+
+    while (coil_semaphore_acquire_nowait(&s->room) == 0 &&
+           (fd = server_accept_last(s->listener)) >= 0)
+        start_connection(s, fd);
+    (void)coil_close(s->listener);
+}
+
 /* Asks every connection to finish what it is at, and ends those that are at nothing. */
 static void drain(struct http_server *s)
 {
@@ -116,6 +127,7 @@ static int run_server(struct http_server *s)
     }
     coil_scope_cancel(coil_group_scope(&acceptor), "no more connections");
     rc = coil_group_end(&acceptor, rc);
+    stop_listening(s);
     drain(s);
     return rc;
 }
@@ -160,7 +172,6 @@ static int loop_main(void *arg)
         rc = run_group(&s);
     free_spare(&s);
     http_files_close(&s.files);
-    (void)coil_close(s.listener);
     atomic_fetch_add(&config->ledger.requests, s.requests);
     if (coil_loop_stats(&stats) == 0)
         atomic_fetch_add(&config->ledger.late_results, stats.late_results);

@@ -85,6 +85,16 @@ int server_accept(int listener, atomic_ulong *pauses)
     }
 }
 
+int server_accept_last(int listener)
+{
+    int fd;
+
+    do
+        fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    while (fd < 0 && connection_failed(-errno));
+    return fd;
+}
+
 static sigset_t end_signals(void)
 {
     sigset_t set;

@@ -16,6 +16,11 @@ int server_listen(int port, const char **ret_host);
  * The descriptor; -ECANCELED, or what is wrong with the listener. */
 int server_accept(int listener, atomic_ulong *pauses);
 
+/* One who was let in already, without waiting; < 0: nobody is left, and the listener can be closed.
+ * Whoever comes from then on is refused at once, or is another server's on this port. Somebody may
+ * come in between, and is reset: Linux has no way to stop listening that keeps the backlog. */
+int server_accept_last(int listener);
+
 /* SIGTERM and SIGINT are to be read, by server_wait_for_end, and not to end the process. Before any
  * thread is made. */
 void server_block_signals(void);

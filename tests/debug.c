@@ -1,10 +1,13 @@
 /* debug.c - semantics.md 8.1: the tree, what each task waits for, and the dump of it all. */
+#define _GNU_SOURCE
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "json.h"
@@ -729,18 +732,111 @@ COIL_TEST(debug, s8_1_a_dump_to_a_descriptor_is_the_same)
     CHECK_EQ(coil_dump_fd(COIL_DUMP_TEXT, ends[1]), -EBADF);
 }
 
-COIL_TEST(debug, s8_1_a_dump_does_not_wait_for_room_for_ever)
+/* Two connected descriptors each; the second is to be written to. */
+static void make_pipe(int ends[2])
 {
-    char bytes[4096] = "";
+    CHECK_EQ(pipe(ends), 0);
+}
+
+static void make_fifo(int ends[2])
+{
+    char path[] = "/tmp/coil-fifo-XXXXXX";
+
+    CHECK(mkdtemp(path));
+    CHECK_EQ(rmdir(path), 0);
+    CHECK_EQ(mkfifo(path, 0600), 0);
+    ends[0] = open(path, O_RDONLY | O_NONBLOCK);
+    ends[1] = open(path, O_WRONLY);
+    CHECK(ends[0] >= 0 && ends[1] >= 0);
+    CHECK_EQ(unlink(path), 0);
+}
+
+static void make_stream(int ends[2])
+{
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+}
+
+/* Its poll says that there is room when its peer's queue is full. */
+static void make_datagram(int ends[2])
+{
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_DGRAM, 0, ends), 0);
+}
+
+static void make_terminal(int ends[2])
+{
+    ends[0] = posix_openpt(O_RDWR | O_NOCTTY);
+    CHECK(ends[0] >= 0);
+    CHECK_EQ(grantpt(ends[0]), 0);
+    CHECK_EQ(unlockpt(ends[0]), 0);
+    ends[1] = open(ptsname(ends[0]), O_RDWR | O_NOCTTY);
+    CHECK(ends[1] >= 0);
+}
+
+static void (*const makes[])(int ends[2]) = {make_pipe, make_fifo, make_stream, make_datagram,
+                                             make_terminal};
+
+/* More than any of them has room for, with as little left before the end as there can be. */
+COIL_TEST_IN_ORDER(debug, s8_1_a_dump_does_not_wait_for_room_for_ever)
+{
+    struct coil_group g;
     int ends[2];
 
-    CHECK_EQ(pipe(ends), 0);
-    CHECK_EQ(fcntl(ends[1], F_SETFL, O_NONBLOCK), 0);
-    while (write(ends[1], bytes, sizeof(bytes)) > 0)
-        ;
-    CHECK_EQ(coil_dump_fd(COIL_DUMP_TEXT, ends[1]), -EAGAIN);
-    close(ends[0]);
-    close(ends[1]);
+    coil_group_begin(&g);
+    for (int i = 0; i < 2000; i++)
+        SPAWN(&g, sleep_for_ever, NULL);
+    coil_yield_shielded();
+    for (size_t i = 0; i < sizeof(makes) / sizeof(makes[0]); i++) {
+        makes[i](ends);
+        CHECK_EQ(coil_dump_fd(COIL_DUMP_JSON, ends[1]), -EAGAIN);
+        close(ends[0]);
+        close(ends[1]);
+    }
+    end_cancelled(&g);
+}
+
+struct reader {
+    int fd;
+    size_t lines_left;
+};
+
+static void *read_lines(void *arg)
+{
+    struct reader *r = arg;
+    struct pollfd p = {.fd = r->fd, .events = POLLIN};
+    char bytes[4096];
+
+    while (r->lines_left && poll(&p, 1, -1) > 0) {
+        ssize_t n = read(r->fd, bytes, sizeof(bytes));
+
+        CHECK(n > 0);
+        for (ssize_t i = 0; i < n; i++)
+            r->lines_left -= bytes[i] == '\n';
+    }
+    return NULL;
+}
+
+COIL_TEST_IN_ORDER(debug, s8_1_a_dump_to_somebody_who_reads_is_whole)
+{
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    for (int i = 0; i < 1000; i++)
+        SPAWN(&g, sleep_for_ever, NULL);
+    coil_yield_shielded();
+    for (size_t i = 0; i < sizeof(makes) / sizeof(makes[0]); i++) {
+        struct reader r = {.lines_left = 1003};
+        pthread_t thread;
+        int ends[2];
+
+        makes[i](ends);
+        r.fd = ends[0];
+        CHECK_EQ(pthread_create(&thread, NULL, read_lines, &r), 0);
+        CHECK_EQ(coil_dump_fd(COIL_DUMP_TEXT, ends[1]), 0);
+        pthread_join(thread, NULL); /* it has seen them all */
+        close(ends[0]);
+        close(ends[1]);
+    }
+    end_cancelled(&g);
 }
 
 /* --- From another thread, and from a signal handler ------------------------------------------ */
@@ -824,6 +920,88 @@ COIL_TEST_IN_ORDER(debug, s8_1_a_signal_handler_asks_and_once_is_enough)
     CHECK_EQ(count_of_words(a.text.bytes, "{\"backend\":"), 2);
     CHECK_EQ(sigaction(SIGUSR1, &before, NULL), 0);
     free(a.text.bytes);
+}
+
+/* A task that, cancelled by a message, ends the dumper that has one just behind it. */
+struct ender {
+    struct coil_scope scope;
+    struct asked *asked;
+    int dumps; /* written when the end returned */
+};
+
+static enum coil_abort end_the_dumper(void *ctx)
+{
+    struct ender *e = ctx;
+
+    coil_dumper_end(&dumper);
+    e->dumps = e->asked->dumps;
+    memset(&dumper, 0x55, sizeof(dumper)); /* its memory is somebody else's from now on */
+    return COIL_ABORT_DONE;
+}
+
+static int park_until_cancelled(void *ender)
+{
+    struct ender *e = ender;
+    int rc;
+
+    coil_scope_begin(&e->scope, COIL_FOREVER);
+    rc = coil_park(end_the_dumper, e, "a message");
+    return coil_scope_end(&e->scope, rc);
+}
+
+static void *cancel_and_ask(void *ender)
+{
+    coil_scope_cancel(&((struct ender *)ender)->scope, "a message");
+    CHECK_EQ(coil_dumper_ask(&dumper), 0);
+    return NULL;
+}
+
+COIL_TEST_IN_ORDER(debug, s8_1_a_dumper_that_ends_between_two_messages_has_written_before)
+{
+    struct asked a = {.text = text_new(1 << 16)};
+    struct ender e = {.asked = &a, .dumps = -1};
+    struct coil_group g;
+    pthread_t thread;
+
+    coil_group_begin(&g);
+    SPAWN(&g, park_until_cancelled, &e);
+    give_way();
+    CHECK_EQ(coil_dumper_begin(&dumper, COIL_DUMP_TEXT, keep_and_wake, &a), 0);
+    CHECK_EQ(pthread_create(&thread, NULL, cancel_and_ask, &e), 0);
+    pthread_join(thread, NULL); /* both messages are there, and are delivered in one go */
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(e.dumps, 1);
+    CHECK_EQ(a.dumps, 1);
+    memset(&dumper, 0, sizeof(dumper));
+    free(a.text.bytes);
+}
+
+static int end_in_the_first_piece(void *ctx, const char *piece, size_t len)
+{
+    (void)piece;
+    (void)len;
+    ++*(int *)ctx;
+    CHECK_EQ(coil_dumper_ask(&dumper), 0); /* of which nothing comes: it is being written */
+    coil_dumper_end(&dumper);
+    memset(&dumper, 0x55, sizeof(dumper));
+    return 0;
+}
+
+COIL_TEST_IN_ORDER(debug, s8_1_a_dumper_may_end_in_its_own_writer)
+{
+    struct coil_group g;
+    int pieces = 0;
+
+    coil_group_begin(&g);
+    for (int i = 0; i < 100; i++)
+        SPAWN(&g, sleep_for_ever, NULL);
+    coil_yield_shielded();
+    CHECK_EQ(coil_dumper_begin(&dumper, COIL_DUMP_JSON, end_in_the_first_piece, &pieces), 0);
+    CHECK_EQ(coil_dumper_ask(&dumper), 0);
+    give_way();
+    CHECK_EQ(pieces, 1);
+    memset(&dumper, 0, sizeof(dumper));
+    end_cancelled(&g);
 }
 
 static int begin_a_dumper(void *arg)

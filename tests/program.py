@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 
 PATIENCE_S = 30  # for anything that must happen; nothing waits that long when all is well
 SYSTEM_CALLS = {'x86_64': {'socket': 41, 'statx': 332, 'openat2': 437},
@@ -96,6 +97,20 @@ class Server:
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)
+
+    def listens(self):
+        """By what the kernel says of listening sockets (state 0A) on its port."""
+        for table in '/proc/net/tcp', '/proc/net/tcp6':
+            with contextlib.suppress(FileNotFoundError), open(table, encoding='ascii') as lines:
+                if any(re.match(rf'\s*\d+: [0-9A-F]+:{self.port:04X} [0-9A-F:]+ 0A ', line) for line in lines):
+                    return True
+        return False
+
+    def await_no_listener(self):
+        end = time.monotonic() + PATIENCE_S
+        while self.listens():
+            assert time.monotonic() < end, 'it goes on listening'
+            time.sleep(0.001)
 
     def ledger(self):
         """Its end: the code must be 0, the books must balance, nothing may be open or leaked."""

@@ -12,7 +12,6 @@ import types
 from pathlib import Path
 
 import echo
-import http_serving
 import machine
 import micro
 import page
@@ -20,9 +19,10 @@ import pipeline
 import results
 import table
 import tasks
+import web
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-MODULES = [pipeline, echo, http_serving, tasks, micro]
+MODULES = [pipeline, echo, web, tasks, micro]
 
 
 class Progress:

@@ -2,8 +2,8 @@
 """HTTP: coil's examples/http beside nginx with one worker, asked by wrk and h2load. (Not http.py, which is
 a name of Python's own.)
 
-What nginx is told to be is CONFIG below; its row has it as "config". Every connection of a burst is
-opened and closed within it, and the last requests of a burst are served and not counted by wrk: that
+What nginx is told to be is CONFIG below, and stands on the page. Every connection of a burst is opened
+and closed within it, and the last requests of a burst are served and not counted by wrk: that
 is in the figures, for both alike.
 """
 
@@ -135,7 +135,6 @@ class Contestant:
         self.reference = reference
         self.process = None
         self.port = None
-        self.config = None
         self.trouble = None    # why it takes no part, or no longer
         self.failed = False
         self.samples = collections.defaultdict(list)
@@ -154,15 +153,16 @@ def coil_command(context, contestant, root):
 
 
 def nginx_command(context, contestant, root):
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    places = ["/usr/sbin", "/usr/local/sbin", f"{context.build}/nginx/usr/sbin"]
+    program = shutil.which("nginx") or shutil.which("nginx", path=":".join(places))
     if not program:
         raise Unavailable("nginx is not installed")
     folder = context.log_folder.resolve() / "nginx"
     folder.mkdir(exist_ok=True)
     user = f"user {pwd.getpwuid(os.geteuid()).pw_name};\n" if os.geteuid() == 0 else ""
-    contestant.config = CONFIG.format(user=user, folder=folder, port=contestant.port, root=root)
     config_file = folder / "nginx.conf"
-    config_file.write_text(contestant.config)
+    config_file.write_text(CONFIG.format(user=user, folder=folder, port=contestant.port, root=root))
+    context.configs["nginx.conf"] = CONFIG.format(user=user, folder="FOLDER", port="PORT", root="ROOT")
     # It says nothing when it listens; wait_for_port sees.
     return ["sh", "-c", 'echo listening, soon; exec "$@"', "sh", program, "-p", f"{folder}/",
             "-e", folder / "error.log", "-c", config_file]
@@ -185,6 +185,7 @@ def start(contestant, context, core, root):
     command_of = nginx_command if contestant.name == "nginx" else coil_command
     argv = command_of(context, contestant, root)
     try:
+        context.commands.setdefault(f"http, {contestant.name}", " ".join(map(str, argv)))
         contestant.process = Tree(f"http-{contestant.name}", argv, core, context.log_folder, "listening")
         wait_for_port(contestant)
     except Unavailable as e:
@@ -402,9 +403,6 @@ def row_of(contestant, shape):
         notes.append(f"client-bound {bound}/{len(samples)}")
     row = rows.measured(shape.bench, shape_name(shape), contestant.name, UNIT, samples,
                         also=further_figures(samples, contestant.memory_kib), notes=notes)
-    row["command"] = " ".join(contestant.process.argv)
-    if contestant.config:
-        row["config"] = contestant.config
     return row
 
 

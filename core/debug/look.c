@@ -100,7 +100,7 @@ void coil_task_look(const struct coil_task *t, struct coil_task_info *ret)
         .fd = -1,
         .scope_site = t->scope->site,
         .deadline_ns = coil__scope_effective_deadline(t->scope),
-        .requested = t->scope->seen != 0,
+        .requested = scope_is_asked(t->scope),
         .cancelled = responsible != NULL,
     };
     if (responsible)

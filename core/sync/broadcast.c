@@ -196,13 +196,15 @@ int coil__broadcast_try_receive(struct broadcast_receiver *r, void *item)
 int coil__broadcast_receive(struct broadcast_receiver *r, void *item, const char *caller)
 {
     struct coil_task *self = coil__sync_self(caller);
-    int rc = sync_checkpoint(self);
+    int rc = task_checkpoint(self);
 
     if (rc < 0)
         return rc;
     rc = coil__broadcast_try_receive(r, item);
-    return rc == -EAGAIN ? lot_wait(&r->lot, self, item, "an item of a broadcast")
-                         : sync_answer(self, rc);
+    return rc == -EAGAIN
+               ? lot_wait(&r->lot, self, item,
+                          r->broadcast->forgets ? "a newer value" : "an item of a broadcast")
+               : sync_answer(self, rc);
 }
 
 void coil__broadcast_leave(struct broadcast_receiver *r)

@@ -92,7 +92,7 @@ static int wait_for(struct rwlock *l, struct coil_task *self, enum wish wish)
 
 static inline int acquire(struct rwlock *l, struct coil_task *self, enum wish wish)
 {
-    int r = sync_checkpoint(self);
+    int r = task_checkpoint(self);
 
     if (r < 0)
         return r;

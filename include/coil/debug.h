@@ -109,9 +109,11 @@ typedef int coil_dump_fn(void *ctx, const char *text, size_t len);
  * was negative; the dump ends there. */
 COIL_API int coil_dump(enum coil_dump_format format, coil_dump_fn *write, void *ctx);
 
-/* The same to a descriptor, by plain write(2): it holds up the whole loop until it is done, for a
- * second at the most where there is no room. Raises no SIGPIPE.
- * 0.  -EINVAL, as above.  -EAGAIN: no room for a second.  What write(2) said. */
+/* The same to a descriptor, without a turn of the loop, which it holds up until it is done. It
+ * waits for room there, a second in all, also if the descriptor blocks; that is left as it is.
+ * (Somebody else who writes to the same FIFO or terminal in that very moment may take the room that
+ * was seen, and then it does block.) To a terminal it goes byte by byte. Raises no SIGPIPE.
+ * 0.  -EINVAL, as above.  -EAGAIN: no room; a part is written.  What write(2) said. */
 COIL_API int coil_dump_fd(enum coil_dump_format format, int fd);
 
 /* A dump of a loop on request by other threads and signal handlers: the loop writes it, between two
@@ -139,7 +141,7 @@ COIL_API COIL_MUST_CHECK int coil_dumper_begin(struct coil_dumper *d, enum coil_
 COIL_API int coil_dumper_ask(struct coil_dumper *d);
 
 /* Ends d, on its loop's thread. What was asked for is written first, and write is not called any
- * more. Nothing happens if it has ended, or not begun. */
+ * more; from within write, the dump ends there. Nothing happens if it has ended, or not begun. */
 COIL_API void coil_dumper_end(struct coil_dumper *d);
 
 #ifdef __cplusplus
