@@ -67,8 +67,8 @@ static void tell_time(struct http_server *s)
     struct tm tm;
 
     gmtime_r(&now, &tm);
-    s->usual_len = strftime(s->usual, sizeof(s->usual),
-                            "Server: coil\r\nDate: %a, %d %b %Y %T GMT\r\n", &tm);
+    s->usual_len =
+        strftime(s->usual, sizeof(s->usual), "Server: coil\r\nDate: %a, %d %b %Y %T GMT\r\n", &tm);
     s->files.tick++;
 }
 
@@ -98,9 +98,9 @@ static void say_listening(struct http_server *s)
 static void drain(struct http_server *s)
 {
     coil_scope_request(coil_group_scope(&s->connections), s->config->drain_ns, "shutting down");
-    for (struct http_connection *c = s->first; c; c = c->next)
+    for (struct http_connection *c = s->all; c; c = c->next)
         if (c->idle)
-            coil_scope_cancel(c->idle, "shutting down");
+            coil_scope_cancel(&c->waiting, "shutting down");
 }
 
 static int run_server(struct http_server *s)
@@ -132,6 +132,16 @@ static int run_group(struct http_server *s)
     return coil_group_end(&s->connections, rc);
 }
 
+static void free_spare(struct http_server *s)
+{
+    while (s->spare) {
+        struct http_desk *desk = s->spare;
+
+        s->spare = desk->next;
+        free(desk);
+    }
+}
+
 static int loop_main(void *arg)
 {
     struct http_config *config = arg;
@@ -148,6 +158,7 @@ static int loop_main(void *arg)
     rc = http_files_open(&s.files, config->root);
     if (rc == 0)
         rc = run_group(&s);
+    free_spare(&s);
     http_files_close(&s.files);
     (void)coil_close(s.listener);
     atomic_fetch_add(&config->ledger.requests, s.requests);

@@ -14,7 +14,18 @@
 #include "http_file.h"
 #include "http_parse.h"
 
-#define HTTP_ROOM (16 * 1024) /* for answers, until they are sent */
+/* What a connection needs while it is at a request, and not before: the loop lends it. So one that
+ * waits for its client is small, and whoever is served next finds a desk that is still warm in the
+ * processor's cache, which with 512 connections is a tenth of the whole cost. */
+struct http_desk {
+    struct http_desk *next; /* of those that nobody has */
+    struct http_parse parse;
+    size_t begin; /* of what has been received and not yet taken, in `in` */
+    size_t end;
+    size_t out_len; /* answers that have not been sent */
+    char out[15 * 1024];
+    char in[]; /* as large as a head may be, and some room */
+};
 
 struct http_ledger {
     atomic_ulong accepted;
@@ -49,7 +60,9 @@ struct http_server {
     struct http_config *config;
     struct coil_group connections;
     struct coil_semaphore room; /* for more connections */
-    struct http_connection *first;
+    struct http_connection *all;
+    struct http_desk *spare;
+    size_t spare_count;
     struct http_files files;
     int listener;
     const char *host; /* that it listens on */
@@ -60,18 +73,15 @@ struct http_server {
 
 struct http_connection {
     struct http_server *server;
+    struct http_desk *desk; /* NULL: it waits for a request to begin */
+    int fd;
+    int refused;                  /* the status with which a request was */
+    bool closing;                 /* the last answer has been given */
+    bool idle;                    /* it waits for a request to begin, and may be told not to */
+    struct coil_scope waiting;    /* around each receive and each send, with its deadline */
     struct http_connection *next; /* of the server's */
     struct http_connection **link;
-    struct coil_scope *idle; /* while nothing of a next request has come: what to cancel then */
-    struct http_parse parse;
-    int fd;
-    int refused;  /* the status with which a request was */
-    bool closing; /* the last answer has been given */
-    size_t begin; /* of what has been received and not yet taken, in `in` */
-    size_t end;
-    size_t out_len;
-    char out[HTTP_ROOM];
-    char in[]; /* as large as a head may be, and some room */
+    char first[1024]; /* bytes of a request, received without a desk */
 };
 
 /* A connection is over, or never began: closes fd, and makes room for another. */
@@ -86,18 +96,19 @@ void http_connection_free(struct http_connection *c);
 /* Talks to the client until one of the two is done, closes, and frees c. A task. */
 int http_connection_serve(void *c);
 
-/* Makes room in `out`, by sending what is there if need be. 0, or what sending fails with. */
+/* Makes room for so much more to be put, by sending what is there if need be. 0, or what that fails
+ * with. */
 int http_reserve(struct http_connection *c, size_t len);
 
-/* Puts what there is room for. */
+/* Puts what room was made for. */
 static inline void http_put(struct http_connection *c, const char *text, size_t len)
 {
-    assert(len <= sizeof(c->out) - c->out_len);
-    memcpy(c->out + c->out_len, text, len);
-    c->out_len += len;
+    assert(len <= sizeof(c->desk->out) - c->desk->out_len);
+    memcpy(c->desk->out + c->desk->out_len, text, len);
+    c->desk->out_len += len;
 }
 
-/* Sends what is in `out`, and these bytes behind it. */
+/* Sends what was put, and these bytes behind it. */
 int http_send(struct http_connection *c, const char *data, size_t len);
 
 /* --- http_answer.c ---------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 /* http_answer.c - what is answered to a request: plaintext, files, and statuses. */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,9 +8,23 @@
 #include "http.h"
 
 #define CHUNK_SIZE      (64 * 1024)
-#define HEAD_ROOM       512 /* what an answer's head needs at the most, but for a Location */
+#define COPIED_MOST     2048 /* bytes of a file; more are sent from where they are */
+#define HEAD_ROOM       512  /* what an answer's head needs at the most, but for a Location */
 
 #define PUT(c, literal) http_put((c), (literal), sizeof(literal) - 1)
+
+/* A line or two, and no more than room was made for. */
+static void put_format(struct http_connection *c, const char *format, ...)
+{
+    char text[HEAD_ROOM];
+    va_list args;
+    int len;
+
+    va_start(args, format);
+    len = vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    http_put(c, text, (size_t)len);
+}
 
 static void put_status(struct http_connection *c, int status)
 {
@@ -21,8 +36,7 @@ static void put_status(struct http_connection *c, int status)
         PUT(c, "HTTP/1.1 304 Not Modified\r\n");
         break;
     default:
-        c->out_len += (size_t)sprintf(c->out + c->out_len, "HTTP/1.1 %d %s\r\n", status,
-                                      http_reason_of(status));
+        put_format(c, "HTTP/1.1 %d %s\r\n", status, http_reason_of(status));
     }
 }
 
@@ -30,12 +44,12 @@ static void put_status(struct http_connection *c, int status)
  * to each client, with what it answers. */
 static void put_head(struct http_connection *c, int status)
 {
-    c->closing |= !c->parse.request.keep_alive || coil_cancel_requested();
+    c->closing |= !c->desk->parse.request.keep_alive || coil_cancel_requested();
     put_status(c, status);
     http_put(c, c->server->usual, c->server->usual_len);
     if (c->closing)
         PUT(c, "Connection: close\r\n");
-    else if (c->parse.request.is_old)
+    else if (c->desk->parse.request.is_old)
         PUT(c, "Connection: keep-alive\r\n");
 }
 
@@ -50,9 +64,8 @@ static int answer_status(struct http_connection *c, int status, const char *fiel
         return rc;
     put_head(c, status);
     http_put(c, fields, strlen(fields));
-    c->out_len += (size_t)sprintf(c->out + c->out_len,
-                                  "Content-Type: text/plain\r\nContent-Length: %d\r\n\r\n", len);
-    if (!c->parse.request.is_head)
+    put_format(c, "Content-Type: text/plain\r\nContent-Length: %d\r\n\r\n", len);
+    if (!c->desk->parse.request.is_head)
         http_put(c, body, (size_t)len);
     return 0;
 }
@@ -74,7 +87,7 @@ static int answer_plaintext(struct http_connection *c)
         return rc;
     put_head(c, 200);
     PUT(c, "Content-Type: text/plain\r\nContent-Length: 13\r\n\r\n");
-    if (!c->parse.request.is_head)
+    if (!c->desk->parse.request.is_head)
         http_put(c, text, sizeof(text) - 1);
     return 0;
 }
@@ -109,18 +122,18 @@ static int answer_file(struct http_connection *c, const struct http_file *file)
 
     if (rc < 0)
         return rc;
-    if (http_file_is_known(file, c->parse.request.modified_since)) {
+    if (http_file_is_known(file, c->desk->parse.request.modified_since)) {
         status = 304;
         from = file->last_modified_at;
     }
     put_head(c, status);
     http_put(c, file->fields + from, file->fields_len - from);
     PUT(c, "\r\n");
-    if (status == 304 || c->parse.request.is_head)
+    if (status == 304 || c->desk->parse.request.is_head)
         return 0;
     if (!file->data)
         return send_large(c, file);
-    if (size > sizeof(c->out) - c->out_len)
+    if (size > COPIED_MOST || size > sizeof(c->desk->out) - c->desk->out_len)
         return http_send(c, file->data, size);
     http_put(c, file->data, size);
     return 0;
@@ -191,7 +204,7 @@ static bool is(struct http_text text, const char *word)
 
 int http_answer(struct http_connection *c)
 {
-    const struct http_request *r = &c->parse.request;
+    const struct http_request *r = &c->desk->parse.request;
     struct http_text path = http_path_of(r->target);
 
     c->server->requests++;

@@ -1,8 +1,8 @@
 /* http_connection.c - a conversation: requests in, answers out, each step under its deadline.
  *
- * What is answered is gathered in `out`, and sent when the server would have to wait for the client
- * or has no room: so a batch of requests that came together is answered together, and a single one
- * costs one receive and one send. */
+ * Answers are gathered, and sent when the server would have to wait for the client or has no room:
+ * so a batch of requests that came together is answered together, and a single one costs one
+ * receive and one send. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdlib.h>
@@ -10,8 +10,9 @@
 
 #include "http.h"
 
-#define LINGER_NS COIL_SECOND
-#define BODY_ROOM 4096 /* behind a head, which stays until it is answered */
+#define LINGER_NS  COIL_SECOND
+#define BODY_ROOM  4096 /* behind a head, which stays until it is answered */
+#define SPARE_MOST 256  /* desks that nobody has */
 
 static size_t in_size(const struct http_config *config)
 {
@@ -20,28 +21,26 @@ static size_t in_size(const struct http_config *config)
 
 /* --- Bytes ----------------------------------------------------------------------------------- */
 
-/* Waits for more, within a scope that is the caller's. 1.  0: there will be none, or the scope was
- * cancelled.  -ETIME: not in time. */
-static int receive_in(struct coil_scope *s, struct http_connection *c, int64_t deadline_ns)
+/* Waits for bytes. > 0.  0: there will be none, or the wait was cancelled.  -ETIME: not in time. */
+static int receive(struct http_connection *c, char *buf, size_t size, int64_t deadline_ns)
 {
     int n;
 
-    coil_timeout_begin(s, deadline_ns);
-    n = (int)coil_recv(c->fd, c->in + c->end, in_size(c->server->config) - c->end, 0);
-    n = coil_scope_end(s, n);
-    if (n <= 0)
-        return n;
-    c->end += (size_t)n;
-    return 1;
+    coil_timeout_begin(&c->waiting, deadline_ns);
+    n = (int)coil_recv(c->fd, buf, size, 0);
+    return coil_scope_end(&c->waiting, n);
 }
 
-/* The same in the midst of a request; 408: not in time, and the client is to be told. */
+/* The same in the midst of a request. 1.  408: not in time, and the client is to be told. */
 static int receive_rest(struct http_connection *c, int64_t deadline_ns)
 {
-    struct coil_scope s;
-    int rc = receive_in(&s, c, deadline_ns);
+    struct http_desk *d = c->desk;
+    int n = receive(c, d->in + d->end, in_size(c->server->config) - d->end, deadline_ns);
 
-    return rc == -ETIME ? 408 : rc;
+    if (n <= 0)
+        return n == -ETIME ? 408 : n;
+    d->end += (size_t)n;
+    return 1;
 }
 
 /* Two buffers as one: they leave together, if the client has room. */
@@ -67,71 +66,120 @@ static int send_both(int fd, struct iovec both[2])
 
 int http_send(struct http_connection *c, const char *data, size_t len)
 {
-    struct iovec both[2] = {{c->out, c->out_len}, {(void *)(uintptr_t)data, len}};
-    struct coil_scope s;
+    struct http_desk *d = c->desk;
+    struct iovec both[2] = {{d->out, d->out_len}, {(void *)(uintptr_t)data, len}};
     int rc;
 
-    coil_timeout_begin(&s, coil_now() + c->server->config->send_ns);
-    rc = len ? send_both(c->fd, both) : coil_send_all(c->fd, c->out, c->out_len, 0, NULL);
-    c->out_len = 0;
-    return coil_scope_end(&s, rc);
+    coil_timeout_begin(&c->waiting, coil_now() + c->server->config->send_ns);
+    rc = len ? send_both(c->fd, both) : coil_send_all(c->fd, d->out, d->out_len, 0, NULL);
+    d->out_len = 0;
+    return coil_scope_end(&c->waiting, rc);
 }
 
 static int flush(struct http_connection *c)
 {
-    return c->out_len ? http_send(c, NULL, 0) : 0;
+    return c->desk && c->desk->out_len ? http_send(c, NULL, 0) : 0;
 }
 
 int http_reserve(struct http_connection *c, size_t len)
 {
-    return c->out_len + len > sizeof(c->out) ? flush(c) : 0;
+    return c->desk->out_len + len > sizeof(c->desk->out) ? flush(c) : 0;
+}
+
+/* --- Desks ----------------------------------------------------------------------------------- */
+
+static int take_desk(struct http_connection *c)
+{
+    struct http_server *s = c->server;
+
+    c->desk = s->spare;
+    if (c->desk) {
+        s->spare = c->desk->next;
+        s->spare_count--;
+    } else {
+        c->desk = malloc(sizeof(*c->desk) + in_size(s->config));
+        if (!c->desk)
+            return -ENOMEM;
+    }
+    memset(c->desk, 0, offsetof(struct http_desk, out));
+    return 0;
+}
+
+static void leave_desk(struct http_connection *c)
+{
+    struct http_server *s = c->server;
+
+    if (s->spare_count < SPARE_MOST) {
+        c->desk->next = s->spare;
+        s->spare = c->desk;
+        s->spare_count++;
+    } else {
+        free(c->desk);
+    }
+    c->desk = NULL;
 }
 
 /* --- Requests -------------------------------------------------------------------------------- */
 
 /* Moves what has come to the front of its buffer. */
-static void close_ranks(struct http_connection *c)
+static void close_ranks(struct http_desk *d)
 {
-    memmove(c->in, c->in + c->begin, c->end - c->begin);
-    c->end -= c->begin;
-    c->begin = 0;
+    memmove(d->in, d->in + d->begin, d->end - d->begin);
+    d->end -= d->begin;
+    d->begin = 0;
 }
 
 /* Waits for a request to begin. A server that is about to end waits for none, and need not let this
  * wait go on: nothing is lost with it. */
 static int receive_first(struct http_connection *c)
 {
-    struct coil_scope s;
-    int rc;
+    int n;
 
     if (coil_cancel_requested())
         return 0;
-    c->idle = &s;
-    rc = receive_in(&s, c, coil_now() + c->server->config->idle_ns);
-    c->idle = NULL;
-    return rc;
+    if (c->desk)
+        leave_desk(c);
+    c->idle = true;
+    n = receive(c, c->first, sizeof(c->first), coil_now() + c->server->config->idle_ns);
+    c->idle = false;
+    if (n <= 0)
+        return n;
+    if (take_desk(c) < 0)
+        return -ENOMEM;
+    memcpy(c->desk->in, c->first, (size_t)n);
+    c->desk->end = (size_t)n;
+    return 1;
+}
+
+/* Waits for more of a head. *deadline_ns is until when, and set here the first time. */
+static int receive_more(struct http_connection *c, int64_t *deadline_ns)
+{
+    close_ranks(c->desk);
+    if (*deadline_ns == COIL_FOREVER)
+        *deadline_ns = coil_now() + c->server->config->header_ns;
+    return receive_rest(c, *deadline_ns);
 }
 
 /* HTTP_WHOLE, or the status to refuse with.  0: there is no further request. */
 static int read_head(struct http_connection *c)
 {
-    const struct http_config *config = c->server->config;
     int64_t deadline_ns = COIL_FOREVER;
     int rc;
 
     for (;;) {
-        if (c->end > c->begin) {
-            rc = http_parse_head(&c->parse, c->in + c->begin, c->end - c->begin, config->head_most);
+        struct http_desk *d = c->desk;
+        bool begun = d && d->end > d->begin;
+
+        if (begun) {
+            rc = http_parse_head(&d->parse, d->in + d->begin, d->end - d->begin,
+                                 c->server->config->head_most);
             if (rc != HTTP_MORE)
                 return rc;
         }
         rc = flush(c);
         if (rc < 0)
             return rc;
-        close_ranks(c);
-        if (c->end && deadline_ns == COIL_FOREVER)
-            deadline_ns = coil_now() + config->header_ns;
-        rc = c->end ? receive_rest(c, deadline_ns) : receive_first(c);
+        rc = begun ? receive_more(c, &deadline_ns) : receive_first(c);
         if (rc != 1)
             return rc;
     }
@@ -141,7 +189,7 @@ static int read_head(struct http_connection *c)
 static int admit_body(struct http_connection *c)
 {
     static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    const struct http_request *r = &c->parse.request;
+    const struct http_request *r = &c->desk->parse.request;
     int rc;
 
     if (r->body_len > c->server->config->body_most)
@@ -163,22 +211,22 @@ static int read_body(struct http_connection *c)
 {
     const struct http_config *config = c->server->config;
     const int64_t deadline_ns = coil_now() + config->body_ns;
-    const size_t start = c->parse.request.head_len;
+    struct http_desk *d = c->desk;
     uint64_t received = 0;
     size_t used;
     int rc;
 
-    close_ranks(c); /* so that there is room behind the head */
-    http_parse_moved(&c->parse, c->in);
-    for (c->begin = start;;) {
-        rc = http_parse_body(&c->parse, c->in + c->begin, c->end - c->begin, &used);
-        c->begin += used;
+    close_ranks(d); /* so that there is room behind the head */
+    http_parse_moved(&d->parse, d->in);
+    for (d->begin = d->parse.request.head_len;;) {
+        rc = http_parse_body(&d->parse, d->in + d->begin, d->end - d->begin, &used);
+        d->begin += used;
         received += used;
         if (received > config->body_most)
             return 413;
         if (rc != HTTP_MORE)
             return rc;
-        c->begin = c->end = start;
+        d->begin = d->end = d->parse.request.head_len;
         rc = flush(c);
         if (rc < 0)
             return rc;
@@ -197,11 +245,11 @@ static int read_request(struct http_connection *c)
 
     if (rc != HTTP_WHOLE)
         return rc;
-    if (c->parse.request.has_body) {
+    if (c->desk->parse.request.has_body) {
         rc = admit_body(c);
         return rc == HTTP_WHOLE ? read_body(c) : rc;
     }
-    c->begin += c->parse.request.head_len;
+    c->desk->begin += c->desk->parse.request.head_len;
     return HTTP_WHOLE;
 }
 
@@ -219,7 +267,9 @@ static int converse_once(struct http_connection *c)
 /* Has the client not expected to be closed to, or has it sent what will not be read? */
 static bool may_be_sending(const struct http_connection *c)
 {
-    return c->closing && (c->refused || c->parse.request.keep_alive || c->end > c->begin);
+    const struct http_desk *d = c->desk;
+
+    return c->closing && (c->refused || d->parse.request.keep_alive || d->end > d->begin);
 }
 
 /* Lets the client finish what it is sending. Closed with bytes unread, the connection would be
@@ -230,9 +280,8 @@ static void linger(struct http_connection *c)
 
     if (coil_shutdown(c->fd, SHUT_WR) < 0)
         return;
-    do {
-        c->end = 0;
-    } while (receive_rest(c, deadline_ns) == 1);
+    while (receive(c, c->first, sizeof(c->first), deadline_ns) > 0)
+        ;
 }
 
 static int converse(struct http_connection *c)
@@ -250,18 +299,18 @@ static int converse(struct http_connection *c)
 
 struct http_connection *http_connection_new(struct http_server *server, int fd)
 {
-    struct http_connection *c = malloc(sizeof(*c) + in_size(server->config));
+    struct http_connection *c = malloc(sizeof(*c));
 
     if (!c)
         return NULL;
-    memset(c, 0, offsetof(struct http_connection, out));
+    memset(c, 0, offsetof(struct http_connection, first));
     c->server = server;
     c->fd = fd;
-    c->next = server->first;
-    c->link = &server->first;
+    c->next = server->all;
+    c->link = &server->all;
     if (c->next)
         c->next->link = &c->next;
-    server->first = c;
+    server->all = c;
     return c;
 }
 
@@ -270,6 +319,8 @@ void http_connection_free(struct http_connection *c)
     *c->link = c->next;
     if (c->next)
         c->next->link = c->link;
+    if (c->desk)
+        leave_desk(c);
     free(c);
 }
 
