@@ -137,6 +137,8 @@ def contestants(context):
 def program(name, context, limit_s=LIMIT_S):
     if not Path(command(name, context)[0]).exists():
         raise Unavailable("not built")
+    words = [str(word) for word in command(name, context)]
+    context.commands.setdefault(f"tasks, {name}", " ".join(words))
     limit_s = min(limit_s, getattr(context, "limit_s", limit_s))
     return Program(name, command(name, context), two_cores()[0], context.log_folder, limit_s)
 
@@ -427,7 +429,7 @@ def progress(text):
 
 def main():
     options = arguments()
-    context = types.SimpleNamespace(
+    context = types.SimpleNamespace(commands={}, configs={}, 
         **vars(options), rng=random.Random(1), log_folder=options.build / "logs", progress=progress)
     made = run(context)
     progress("")
