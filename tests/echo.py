@@ -11,6 +11,7 @@ import platform
 import random
 import re
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -297,6 +298,21 @@ def test_a_client_that_says_nothing_is_closed_at_its_deadline_and_not_before():
         assert time.monotonic() - begun >= 0.29
         server.terminate()
         assert server.ledger()['timed_out'] == 1
+
+
+def test_clients_that_say_nothing_are_closed_in_the_order_of_their_deadlines():
+    with Server('--loops', '1', '--idle', '500') as server, contextlib.ExitStack() as stack:
+        clients = []
+        for _ in range(4):
+            clients.append(stack.enter_context(server.connect()))
+            ask(clients[-1], b'hello')
+            threading.Event().wait(0.1)  # the distance between their deadlines
+        while clients:  # whoever is next is closed no later than all that come after
+            ended, _, _ = select.select(clients, [], [], PATIENCE_S)
+            assert clients[0] in ended, f'{len(ended)} closed, and not the first of {len(clients)}'
+            assert clients.pop(0).recv(1) == b''
+        server.terminate()
+        assert server.ledger()['timed_out'] == 4
 
 
 def test_a_client_that_talks_is_not_closed_though_all_of_it_lasts_longer_than_the_deadline():
