@@ -360,7 +360,8 @@ def test_a_client_that_never_reads_costs_bounded_memory_and_delays_nobody():
                 sent += c.send(b'x' * 65536)
         assert sent < most, f'it swallowed {sent} bytes'
         grown = server.resident_bytes() - before
-        assert grown < 1 << 20, f'it grew by {grown} bytes'
+        bound = (8 if 'TSAN_OPTIONS' in os.environ else 1) << 20  # TSan keeps notes beside all memory
+        assert grown < bound, f'it grew by {grown} bytes'
         ask(other, b'still there?')
         server.terminate()
         c.close()
