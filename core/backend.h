@@ -63,36 +63,60 @@ enum op_route {
 };
 
 /* One I/O request. It lives on the stack of the task that waits for it, which does not return
- * before it is done. */
+ * before it is done; or, of nobody's, in what has a million of them: so it is small. */
 struct op {
-    uint8_t kind;  /* enum op_kind */
-    uint8_t state; /* enum op_state: whose it is */
-    uint8_t route; /* enum op_route: a cancel goes the same way */
-    bool writes;   /* which side of the descriptor */
-    bool asked;    /* a cancel has been wished for */
-    bool closed;   /* ... because of coil_close */
-    bool shielded; /* cancellation does not reach it */
-    bool started;  /* OP_CONNECT: the attempt is on its way */
+    uint8_t kind;        /* enum op_kind */
+    uint8_t state;       /* enum op_state: whose it is */
+    uint8_t route;       /* enum op_route: a cancel goes the same way */
+    uint8_t phase;       /* the backend's, or the pool's, while pending */
+    bool writes;         /* which side of the descriptor */
+    bool asked : 1;      /* a cancel has been wished for */
+    bool closed : 1;     /* ... because of coil_close */
+    bool shielded : 1;   /* cancellation does not reach it */
+    bool started : 1;    /* OP_CONNECT: the attempt is on its way */
+    bool is_nobodys : 1; /* done is called, no task is woken */
     uint32_t flags;
     int fd;
-    void *ptr;
-    size_t len;
+    union {
+        void *ptr;
+        ssize_t (*call)(struct op *op); /* OP_CALL */
+    };
+    union {
+        size_t len;
+        socklen_t *addrlen; /* OP_ACCEPT */
+    };
     int64_t offset; /* -1: the descriptor's own position */
-    socklen_t *addrlen;
-    ssize_t (*call)(struct op *op);
-    ssize_t result;
-    struct coil_task *task;        /* who waits; NULL if done is set: */
-    void (*done)(struct op *op);   /* called instead, within wait; may not call back */
+    union {
+        struct coil_task *task;      /* who waits */
+        void (*done)(struct op *op); /* within wait; may not call back */
+    };
     struct descriptor *descriptor; /* NULL for a call without one */
     struct op *next_on_descriptor;
-
-    /* The backend's, or the pool's, while pending. */
-    struct list link;
-    struct mail mail;
-    uint32_t slot;
-    uint32_t sq_position;
-    uint8_t phase;
+    union {
+        struct list link; /* the backend's, or the pool's, while pending */
+        struct mail mail; /* of whoever tells us that it is over */
+    };
+    union {
+        ssize_t result; /* once it is over */
+        struct {        /* the backend's, while pending */
+            uint32_t slot;
+            uint32_t sq_position;
+        };
+    };
 };
+
+/* Who waits for op. NULL: nobody. */
+static inline struct coil_task *op_task(const struct op *op)
+{
+    return op->is_nobodys ? NULL : op->task;
+}
+
+/* Has done called when op is over. */
+static inline void op_then(struct op *op, void (*done)(struct op *op))
+{
+    op->is_nobodys = true;
+    op->done = done;
+}
 
 /* Receives what comes beside the stream, of which readiness to read says nothing. */
 static inline bool op_is_out_of_band(const struct op *op)

@@ -22,7 +22,7 @@ void coil__op_complete(struct op *op, ssize_t result)
     loop->operations--;
     if (op->asked && result != -ECANCELED)
         loop->late_results++;
-    if (unlikely(op->done))
+    if (unlikely(op->is_nobodys))
         op->done(op);
     else
         unpark(op->task, 0);
@@ -380,10 +380,11 @@ static bool gathers_nothing(const struct op *op)
 /* Before each thing that is done with fd: has the task been asked to stop, is fd still open? */
 static int may_use(struct coil_task *self, int fd, struct descriptor **ret)
 {
+    int r;
+
     fire_timers(self->loop); /* we may succeed without a turn, and a deadline be past */
-    if (unlikely(task_cancelled(self)))
-        return task_refuse(self);
-    return descriptor_get(self->loop, fd, ret);
+    r = task_checkpoint(self);
+    return likely(r >= 0) ? descriptor_get(self->loop, fd, ret) : r;
 }
 
 static int take_side_of(struct descriptor *d, const struct op *op)
@@ -505,7 +506,7 @@ static ssize_t run_rounds(struct coil_task *self, const struct op *op, struct de
     if (r < 0 && done && !op->writes) { /* the count is what the caller is told, and only that */
         self->told_to_stop = told_to_stop;
         if (is_said_once(r))
-            d->late_error = (int)r;
+            d->late_error = (int16_t)r;
     }
     unlink_from(&hold, d);
     *ret_done = done;
@@ -537,8 +538,8 @@ int coil__op_look(struct op *op)
     struct descriptor *d;
     int r;
 
-    if (unlikely(!coil__here.loop))
-        coil__die_outside("an I/O call", NULL);
+    if (unlikely(!coil__here.loop)) /* nobody reads or closes it but the caller */
+        return op->fd < 0 ? -EBADF : (int)coil__op_perform(op);
     r = descriptor_get(coil__here.loop, op->fd, &d);
     if (r < 0)
         return r;
@@ -624,8 +625,9 @@ ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd)
     op->route = ROUTE_POOL;
     op->fd = fd;
     fire_timers(self->loop); /* a pool thread may be quicker than the turn */
-    if (task_cancelled(self))
-        return task_refuse(self);
+    r = task_checkpoint(self);
+    if (r < 0)
+        return r;
     if (unlikely(self->loop->ops->meddle) &&
         (r = self->loop->ops->meddle(self->loop->backend, op)) < 0)
         return r;

@@ -189,25 +189,31 @@ COIL_TEST(group, s3_2_canceled_from_a_cancelled_task_is_no_failure)
     CHECK_EQ(coil_group_error_dropped(&g), 0);
 }
 
-COIL_TEST(group, s3_2_canceled_from_a_task_that_was_not_cancelled_is_a_failure)
+/* Out of a group's end it would be for a scope above that nobody cancelled. */
+COIL_TEST(group, s3_3_canceled_from_a_task_that_was_not_cancelled_is_a_failure_of_another_name)
 {
     static int result = -ECANCELED;
+    struct coil_handle h;
+    struct coil_spawn_options options = {.handle = &h};
     struct coil_group g;
 
     coil_group_begin(&g);
-    SPAWN(&g, return_it, &result);
-    CHECK_EQ(coil_group_end(&g, 0), -ECANCELED);
+    CHECK_EQ(coil_group_spawn_with(&g, return_it, &result, &options), 0);
+    CHECK_EQ(coil_group_end(&g, 0), -EPROTO);
     CHECK_EQ(coil_group_error_count(&g), 1);
-    CHECK_EQ(error_of(&g, 0).code, -ECANCELED);
+    CHECK_EQ(error_of(&g, 0).code, -EPROTO);
+    CHECK(strstr(error_of(&g, 0).message, "ECANCELED"));
+    CHECK_EQ(coil_task_result(&h), -EPROTO);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_FAILED);
 }
 
-COIL_TEST(group, s3_2_nor_may_the_body_say_so)
+COIL_TEST(group, s3_3_nor_may_the_body_say_so)
 {
     struct coil_group g;
 
     coil_group_begin(&g);
     SPAWN(&g, sleep_for_ever, NULL);
-    CHECK_EQ(coil_group_end(&g, -ECANCELED), -ECANCELED);
+    CHECK_EQ(coil_group_end(&g, -ECANCELED), -EPROTO);
     CHECK_EQ(coil_group_error_count(&g), 1);
 }
 
@@ -223,14 +229,14 @@ static int get_over_a_scope_then_say_canceled(void *arg)
     return -ECANCELED;
 }
 
-COIL_TEST(group, s3_2_also_if_a_scope_of_its_own_once_was)
+COIL_TEST(group, s3_3_also_if_a_scope_of_its_own_once_was)
 {
     struct coil_group g;
 
     coil_group_begin(&g);
     SPAWN(&g, get_over_a_scope_then_say_canceled, NULL);
     SPAWN(&g, sleep_for_ever, NULL);
-    CHECK_EQ(coil_group_end(&g, 0), -ECANCELED);
+    CHECK_EQ(coil_group_end(&g, 0), -EPROTO);
     CHECK_EQ(coil_group_error_count(&g), 1);
 }
 

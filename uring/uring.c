@@ -65,7 +65,7 @@ struct backend {
 
 static bool add_slots(struct backend *b)
 {
-    uint32_t count = b->slot_count ? b->slot_count * 2 : SLOTS_FIRST;
+    uint32_t count = b->slot_count ? b->slot_count + b->slot_count / 8 : SLOTS_FIRST;
     struct slot *slots = b->allocate(b->allocate_ctx, b->slots, count * sizeof(*slots));
 
     if (!slots)

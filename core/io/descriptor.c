@@ -130,7 +130,7 @@ int coil__descriptor_meet_next(struct loop *loop, int fd, struct descriptor **re
 {
     const struct descriptor *d = descriptor_known(&loop->descriptors, fd);
 
-    if (!d->inode || inode_of(fd) == d->inode)
+    if (!d->given_away || !d->inode || inode_of(fd) == d->inode)
         return -EBADF;
     return coil__descriptor_meet(loop, fd, ret);
 }
@@ -200,6 +200,7 @@ static int close_in_pool(struct loop *loop, struct op *op, struct descriptor *d)
     int r;
 
     d->inode = inode_of(op->fd);
+    d->given_away = true;
     r = (int)coil__op_run_shielded(op);
     if (d->generation == generation) /* or the number is another's already */
         reset(loop, d, FD_UNKNOWN);

@@ -26,19 +26,21 @@ enum {
 };
 
 struct descriptor {
-    struct op *ops;           /* in flight */
-    struct coil_task *closer; /* waits for them to end */
+    struct op *ops; /* in flight */
+    union {
+        struct coil_task *closer; /* waits for them to end */
+        uint64_t inode;           /* of one that a thread closes: what it was. 0: nobody knows */
+    };
     uint32_t generation; /* one more after each close: an event for an earlier one is not ours */
     uint8_t kind;        /* enum descriptor_kind */
     uint8_t busy;        /* SIDE_ bits: a reader, a writer */
     uint8_t ready;       /* SIDE_ bits: worth trying. Readiness backends only, as the next three */
-    uint8_t
-        sticky; /* SIDE_ bits: stays ready (hang-up, urgent data): a short count proves nothing */
-    bool registered; /* with the readiness backend */
+    uint8_t sticky;      /* SIDE_ bits: stays ready (hang-up, urgent data): a short count is none */
+    bool registered;     /* with the readiness backend */
     bool closing;
-    bool drained;   /* io_uring said of the last receive that it took all there was */
-    int late_error; /* ended a receive that had bytes to deliver: the next one says it */
-    uint64_t inode; /* while a thread closes it: what it was */
+    bool given_away;    /* ... in a thread; the number may be another's already */
+    bool drained;       /* io_uring said of the last receive that it took all there was */
+    int16_t late_error; /* ended a receive that had bytes to deliver: the next one says it */
 };
 
 #define DESCRIPTOR_CHUNK  1024

@@ -4,6 +4,7 @@
 
 #include "../list.h"
 
+struct coil_cancellation;
 struct coil_task;
 struct dormant;
 struct dormant_chunk;
@@ -18,13 +19,13 @@ struct dormant_pool {
 
 void coil__dormant_pool_close(struct loop *loop); /* all have been returned */
 
-/* By its handle. */
-void coil__dormant_cancel(struct dormant *d);
+/* By its handle, which it has. */
+void coil__dormant_cancel(struct dormant *d, const struct coil_cancellation *why);
 bool coil__dormant_cancelled(const struct dormant *d);
 
-/* All of a group, which is cancelled now. Of the user's it runs at most an instrument's hook, for
- * who waited for one of them. */
-void coil__dormants_cancel(struct group *g);
+/* All of a group, which is cancelled now, or asked to finish. Of the user's it runs at most an
+ * instrument's hook, for who waited for one of them. */
+void coil__dormants_tell(struct group *g);
 
 /* The calling task has said that it goes back to sleep, and its function has returned result. Does
  * not come back if so it is; else the task ends, with what this returns. */

@@ -6,6 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef HAVE_VALGRIND
+#include <valgrind/valgrind.h>
+#else
+#define RUNNING_ON_VALGRIND 0
+#endif
+
 #include "../choose.h"
 #include "../debug/dump.h"
 #include "../debug/layout.h"
@@ -367,7 +373,7 @@ int coil__loop_run(const struct coil_loop_options *options, struct runtime *runt
     r = open_loop(loop, options);
     if (r < 0)
         goto fail_open;
-    coil__here = (struct here){.loop = loop};
+    coil__here = (struct here){.loop = loop, .scope_mask = RUNNING_ON_VALGRIND ? 0 : UINT32_MAX};
     if (options->instrument)
         coil__instruments_push(loop, options->instrument);
     r = run(loop, main_fn, arg, name, site);

@@ -127,6 +127,9 @@ void coil__scope_move(struct scope *s, struct scope *parent);
 /* The outermost scope that s can see, s included, and that was cancelled; NULL: none was. */
 const struct scope *coil__scope_responsible(const struct scope *s);
 
+/* Why s is to stop, or else to finish. False: nobody asked. */
+bool coil__scope_why(const struct scope *s, struct coil_cancellation *ret);
+
 /* As coil_scope_cancellation. */
 void coil__scope_describe(const struct scope *s, struct coil_cancellation *ret);
 
@@ -137,8 +140,10 @@ int64_t coil__scope_effective_deadline(const struct scope *s);
  * last. */
 const struct scope *coil__scope_walk(const struct scope *s, const struct scope *top);
 
-/* Die with what is wrong about beginning or ending s here. */
-_Noreturn void coil__scope_no_begin(const struct scope *s, const char *site);
+/* Dies if s is open, in whatever task of the loop. Looks at all its scopes. */
+void coil__scope_must_not_be_open(const struct scope *s, const char *site);
+
+/* Dies with what is wrong about ending s here. */
 _Noreturn void coil__scope_no_end(const struct scope *s, bool of_group, const char *site);
 
 void coil__scope_cancel(struct scope *s, enum coil_cause cause, const char *reason,

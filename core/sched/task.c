@@ -188,13 +188,28 @@ void coil__yield(struct coil_task *self)
     yield(self);
 }
 
+/* A deadline may be past already. It acts when we are parked: we stand on somebody's list by now,
+ * and what else is due may make him wake us. */
+static int park_and_look(struct coil_task *self, coil_abort_fn *abort_fn, void *ctx,
+                         const char *what)
+{
+    if (task_cancelled(self))
+        return park(self, abort_fn, ctx, what);
+    park_begin(self, abort_fn, ctx, what);
+    fire_timers(self->loop);
+    return park_end(self);
+}
+
 int coil_park(coil_abort_fn *abort_fn, void *ctx, const char *what)
 {
     struct coil_task *self = need_task("coil_park", NULL);
     int r;
 
     self->open_park = true;
-    r = park(self, abort_fn, ctx, what);
+    if (unlikely(self->loop->deadline_unseen))
+        r = park_and_look(self, abort_fn, ctx, what);
+    else
+        r = park(self, abort_fn, ctx, what);
     self->open_park = false;
     return r;
 }

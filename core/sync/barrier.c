@@ -22,7 +22,7 @@ int coil_barrier_wait(struct coil_barrier *public)
 
     if (b->count < 1)
         return -EINVAL;
-    r = sync_checkpoint(self);
+    r = task_checkpoint(self);
     if (r < 0)
         return r;
     r = coil__barrier_come(b);

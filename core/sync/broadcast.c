@@ -196,7 +196,7 @@ int coil__broadcast_try_receive(struct broadcast_receiver *r, void *item)
 int coil__broadcast_receive(struct broadcast_receiver *r, void *item, const char *caller)
 {
     struct coil_task *self = coil__sync_self(caller);
-    int rc = sync_checkpoint(self);
+    int rc = task_checkpoint(self);
 
     if (rc < 0)
         return rc;

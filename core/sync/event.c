@@ -19,7 +19,7 @@ int coil_event_wait(struct coil_event *public)
     struct event *e = event_of(public);
     struct coil_task *self = coil__sync_self("coil_event_wait");
     struct waiter w = {.task = self};
-    int r = sync_checkpoint(self);
+    int r = task_checkpoint(self);
 
     if (r < 0)
         return r;
@@ -61,7 +61,7 @@ int coil_watch_wait(struct coil_watch *public, uint64_t *seen)
 
     if (!seen)
         return -EINVAL;
-    r = sync_checkpoint(self);
+    r = task_checkpoint(self);
     if (r < 0)
         return r;
     if (w->generation == *seen)

@@ -127,7 +127,7 @@ static int acquire(struct limiter *l, struct coil_token *t, const void *borrower
 
     if (!sound(l, t, borrower))
         return -EINVAL;
-    r = sync_checkpoint(self);
+    r = task_checkpoint(self);
     if (r < 0)
         return r;
     r = coil__limiter_ask(l, t, borrower, self);

@@ -23,7 +23,7 @@ int coil_lock_acquire(struct coil_lock *public)
 {
     struct lock *l = lock_of(public);
     struct coil_task *self = coil__sync_self("coil_lock_acquire");
-    int r = sync_checkpoint(self);
+    int r = task_checkpoint(self);
 
     if (unlikely(r < 0))
         return r;

@@ -72,7 +72,7 @@ int coil_lot_park(struct coil_lot *public, const char *what)
     struct lot *lot = lot_of(public);
     struct coil_task *self = coil__sync_self("coil_lot_park");
     struct waiter w = {.task = self};
-    int r = sync_checkpoint(self);
+    int r = task_checkpoint(self);
 
     if (r < 0)
         return r;

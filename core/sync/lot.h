@@ -70,7 +70,7 @@ enum coil_abort coil__lot_leave(void *waiter);
 
 /* Waits in lot, with w, of which item, count, handle and left are the caller's. 0 or more: the result
  * given to lot_wake. -ECANCELED: w is out of the lot. In either case the lot may be gone. No
- * checkpoint before: for that see sync_checkpoint. */
+ * checkpoint before: for that see task_checkpoint. */
 static inline int coil__lot_wait(struct lot *lot, struct waiter *w, const char *what)
 {
     coil__lot_add(lot, w);
@@ -118,15 +118,6 @@ static inline void lot_wake_all(struct lot *lot, int result)
 static inline struct coil_task *coil__sync_self(const char *what)
 {
     return need_task(what, NULL);
-}
-
-/* Before a call that may wait: a deadline that was past when it was set acts now, a cancelled task
- * is refused. 0 or -ECANCELED. */
-static inline int sync_checkpoint(struct coil_task *self)
-{
-    if (unlikely(self->loop->deadline_unseen))
-        fire_timers(self->loop);
-    return unlikely(task_cancelled(self)) ? task_refuse(self) : 0;
 }
 
 /* What a call answers that need not wait, though it might have had to. */

@@ -86,7 +86,7 @@ int coil__rwlock_acquire_nowait(struct rwlock *l, struct coil_task *self, enum w
 static inline int acquire(struct rwlock *l, struct coil_task *self, enum wish wish)
 {
     struct waiter w = {.task = self, .count = wish, .left = coil__rwlock_left};
-    int r = sync_checkpoint(self);
+    int r = task_checkpoint(self);
 
     if (r < 0)
         return r;

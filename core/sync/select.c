@@ -354,7 +354,7 @@ static int begin_looks(struct selection *s, struct coil_case *cases)
         if (!is_descriptor(&cases[i]))
             continue;
         *l = (struct look){.op = op_of(&cases[i]), .selection = s, .index = i};
-        l->op.done = look_done;
+        op_then(&l->op, look_done);
         r = coil__op_begin(&l->op);
         if (r < 0) {
             cases[i].result = r;
@@ -434,7 +434,7 @@ int coil_select(struct coil_case *cases, size_t count)
         return descriptors;
     if (descriptors)
         fire_timers(self->loop); /* we may succeed without a turn, and a deadline be past */
-    r = sync_checkpoint(self);
+    r = task_checkpoint(self);
     if (r < 0)
         return r;
     r = try_each(cases, count);

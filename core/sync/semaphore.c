@@ -18,7 +18,7 @@ int coil_semaphore_acquire(struct coil_semaphore *public)
 
     if (unlikely(!sound(s)))
         return -EINVAL;
-    r = sync_checkpoint(self);
+    r = task_checkpoint(self);
     if (r < 0)
         return r;
     if (!s->value)

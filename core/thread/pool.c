@@ -43,6 +43,12 @@ void coil__pool_close(struct loop *loop)
     pthread_mutex_destroy(&p->lock);
 }
 
+/* op->phase, under the lock */
+enum {
+    QUEUED,
+    TAKEN, /* by a thread */
+};
+
 /* Back on the loop's thread. */
 static void deliver(struct mail *m)
 {
@@ -64,6 +70,7 @@ static void *thread_main(void *arg)
         if (n) {
             struct op *op = container_of(n, struct op, link);
 
+            op->phase = TAKEN;
             pthread_mutex_unlock(&p->lock);
             op->result = coil__op_perform(op);
             op->mail.deliver = deliver;
@@ -118,6 +125,7 @@ int coil__pool_submit(struct loop *loop, struct op *op)
     int r = 0;
 
     pthread_mutex_lock(&p->lock);
+    op->phase = QUEUED;
     list_push_back(&p->queue, &op->link);
     list_for_each(n, &p->queue)
         if (++waiting > p->idle)
@@ -152,7 +160,7 @@ bool coil__pool_cancel(struct loop *loop, struct op *op)
     bool waiting;
 
     pthread_mutex_lock(&p->lock);
-    waiting = list_linked(&op->link);
+    waiting = op->phase == QUEUED;
     if (waiting)
         list_remove(&op->link);
     pthread_mutex_unlock(&p->lock);

@@ -100,7 +100,7 @@ static void remember(struct backend *b, const char *what, const char *who, int64
 /* Descriptors are numbered by the process, and so are no part of the history. */
 static void remember_result(struct backend *b, const struct op *op, ssize_t result)
 {
-    remember(b, coil__op_names[op->kind], op->task ? op->task->name : "nobody",
+    remember(b, coil__op_names[op->kind], op_task(op) ? op->task->name : "nobody",
              op->kind == OP_ACCEPT && result > 0 ? 0 : result);
 }
 
@@ -417,7 +417,7 @@ static int fd_of_task(void *ctx, const struct coil_task *t)
     const struct backend *b = ctx;
 
     for (size_t i = 0; i < b->count; i++)
-        if (b->entries[i].op->task == t)
+        if (op_task(b->entries[i].op) == t)
             return b->entries[i].op->fd;
     return -1;
 }
