@@ -45,7 +45,7 @@ struct dormant {
     bool gave_in : 1;     /* it ends with its group */
     bool is_deadline : 1; /* timer is for its deadline, and not for its time */
     struct timer timer;   /* its deadline_ns, before it sleeps: its time; watching, its limit */
-    struct op op;         /* its fd, before it sleeps */
+    struct op op;         /* its fd, before it sleeps. A poll moves no bytes: ptr is its slots */
 };
 
 #define CHUNK_COUNT ((CHUNK_SIZE - sizeof(void *)) / sizeof(struct dormant))
@@ -109,6 +109,20 @@ static struct handle *handle_of(const struct dormant *d)
     return d->has_handle ? d->handle : NULL;
 }
 
+/* l is d's now, which waits. */
+static void keep_locals(struct dormant *d, struct locals *l)
+{
+    d->op.ptr = l;
+}
+
+static struct locals *take_locals(struct dormant *d)
+{
+    struct locals *l = d->op.ptr;
+
+    d->op.ptr = NULL;
+    return l;
+}
+
 /* Takes d out of its group, and forgets it. */
 static void leave(struct dormant *d)
 {
@@ -123,12 +137,14 @@ static void end(struct dormant *d, int code)
     const struct error_record e = {.code = code, .task = name_of(d), .site = d->site};
     struct group *g = d->group;
     struct handle *h = handle_of(d);
+    struct locals *l = take_locals(d);
     bool gave_in = d->gave_in;
 
     if (h)
-        h->dormant = NULL; /* a failure calls abort functions, which may cancel by it */
+        h->dormant = NULL; /* what follows calls the user's, who may cancel by it */
     leave(d);
     g->scope.loop->living--;
+    coil__locals_drop(g->scope.loop, &l);
     coil__group_lost(g, h, &e, gave_in);
 }
 
@@ -145,8 +161,8 @@ static void begin(struct dormant *d)
         end(d, late ? -ECANCELED : -ENOMEM);
         return;
     }
-    if (t->locals) /* of whoever happens to run; its spawner's are forgotten */
-        coil__locals_drop(loop, &t->locals);
+    coil__locals_drop(loop, &t->locals); /* of whoever happens to run */
+    t->locals = take_locals(d);
     loop->living--; /* it was counted */
     t->group = g;
     t->role = d->role;
@@ -372,6 +388,7 @@ static int spawn(struct coil_group *public, const struct dormant *how, coil_task
         d->handle = (struct handle *)options->handle;
         coil__handle_begin(d->handle, name, g);
     }
+    keep_locals(d, here_task() ? locals_share(here_task()->locals) : NULL);
     g->count++;
     join(g, d);
     return 0;
@@ -461,6 +478,8 @@ int coil__dormant_again(struct coil_task *self, int result)
     }
     (void)scope_leave(&self->own, 0);
     coil__errors_free(loop, self->errors);
+    keep_locals(d, self->locals);
+    self->locals = NULL;
     join(d->group, d);
     self->state = TASK_ENDED;
     report(loop, HOOK_EXITED, self); /* it comes back as a new one */

@@ -20,8 +20,8 @@ extern "C" {
  *      log_line(coil_local_get(&request), "...");
  *
  * A task begins with what its spawner had at that moment (with nothing, if spawned by an abort
- * function or a hook, and if it had no stack until it began). Setting a slot changes it for the
- * calling task only. A key is known by its address, and serves any number of tasks, loops and
+ * function or a hook), also if it has no stack until it begins; one that goes back to sleep
+ * (coil_again_later) keeps what it has. Setting a slot changes it for the calling task only. A key is known by its address, and serves any number of tasks, loops and
  * threads; there may be any number of keys, a few in each task. Spawning copies one pointer.
  * (Python: contextvars; trio: RunVar for a loop) */
 struct coil_local {
