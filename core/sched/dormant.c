@@ -15,39 +15,7 @@
 #include "loop.h"
 #include "park.h"
 
-#define CHUNK_SIZE (64 * 1024) /* no allocator has to round that up */
-
-/* What becomes of one that waits no longer. While the backend has not let go of its op yet, a later
- * decision may only be a graver one. */
-enum fate {
-    FATE_BEGIN,
-    FATE_BEGIN_LATE, /* cancelled by its deadline, to meet that at its first checkpoint */
-    FATE_END,        /* without having run */
-};
-
-/* It waits for timer, and, if it watches, for op: one of a million, so nothing is here twice. */
-struct dormant {
-    struct list link; /* in its group; in the pool if it is free */
-    struct group *group;
-    union {
-        struct handle *handle; /* has_handle: it knows the name */
-        const char *name;
-    };
-    coil_task_fn *fn;
-    void *arg;
-    const char *site;
-    int64_t deadline_ns; /* the task's own; COIL_FOREVER: none */
-    uint8_t stack_class;
-    uint8_t role; /* of the task that it was */
-    uint8_t fate; /* enum fate */
-    bool has_handle : 1;
-    bool watches : 1;     /* op, which is the backend's or over, its mail on the way to us */
-    bool gave_in : 1;     /* it ends with its group */
-    bool is_deadline : 1; /* timer is for its deadline, and not for its time */
-    struct timer timer;   /* its deadline_ns, before it sleeps: its time; watching, its limit */
-    struct op op;         /* its fd, before it sleeps. A poll moves no bytes: ptr is its slots */
-};
-
+#define CHUNK_SIZE  (64 * 1024) /* no allocator has to round that up */
 #define CHUNK_COUNT ((CHUNK_SIZE - sizeof(void *)) / sizeof(struct dormant))
 
 struct dormant_chunk {
@@ -261,6 +229,7 @@ static int fall_asleep(struct loop *loop, struct dormant *d)
     d->is_deadline = d->watches || d->deadline_ns < at_ns;
     if (d->deadline_ns < at_ns)
         at_ns = d->deadline_ns;
+    d->op.offset = loop->now_ns;
     d->timer = (struct timer){.fire = time_has_come};
     if (d->watches && d->op.state == OP_DONE)
         watch_done(&d->op);
