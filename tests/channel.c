@@ -527,6 +527,7 @@ COIL_TEST(channel, s5_a_static_handle_is_closed_until_it_is_opened)
     }
 }
 
+/* anyio #671 */
 COIL_TEST(channel, s5_6_closed_wins_over_broken_and_over_the_end)
 {
     struct line l = line_of(1);

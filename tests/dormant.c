@@ -815,7 +815,7 @@ COIL_TEST(dormant, a_task_that_goes_back_to_what_is_not_open_fails)
     CHECK_EQ(coil_group_end(&g, 0), -EBADF);
 }
 
-/* --- Why --------------------------------------------------------------------------------------- */
+/* --- Why ------------------------------------------------------------------------------------- */
 
 static void check_why(const struct coil_handle *h, enum coil_cause cause, const char *reason,
                       const char *task)
@@ -902,7 +902,7 @@ COIL_TEST(dormant, s2_6_one_that_was_not_cancelled_has_no_reason)
     CHECK_EQ(coil_group_end(&g, 0), 0);
 }
 
-/* --- Softly asked ------------------------------------------------------------------------------ */
+/* --- Softly asked ---------------------------------------------------------------------------- */
 
 /* Answers, and says goodbye when it is asked to finish. */
 struct polite {
@@ -1009,7 +1009,7 @@ COIL_TEST(dormant, s2_12_a_shield_keeps_it_from_being_asked)
     CHECK_EQ(coil_scope_end(&outer, 0), 0);
 }
 
-/* --- A deadline of its own --------------------------------------------------------------------- */
+/* --- A deadline of its own ------------------------------------------------------------------- */
 
 struct dated {
     struct coil_handle h;

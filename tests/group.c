@@ -146,6 +146,7 @@ static int nest(void *arg)
     return coil_group_end(&g, 0);
 }
 
+/* anyio #126 */
 COIL_TEST(group, s3_1_a_cancel_unwinds_a_tree_of_groups)
 {
     struct coil_group g;
@@ -451,6 +452,7 @@ COIL_TEST(group, s3_3_a_cancellation_of_its_own_ends_here)
     CHECK_EQ(coil_checkpoint(), 0);
 }
 
+/* anyio #374 */
 COIL_TEST(group, s3_3_a_cancellation_from_further_up_goes_on)
 {
     struct coil_scope outer;

@@ -104,6 +104,7 @@ COIL_TEST(lot, s5_11_unparked_and_cancelled_in_the_same_turn_it_was_unparked)
     CHECK_RETURNED(&w, 3);
 }
 
+/* trio #53 */
 COIL_TEST_IN_ORDER(lot, s5_11_repark_moves_sleepers_to_the_end_of_another_lot_without_waking_them)
 {
     struct coil_lot from = COIL_LOT_INIT;

@@ -666,7 +666,7 @@ COIL_TEST(scope, s2_6_an_explicit_cancel_does_not_overwrite_a_deadline)
     CHECK_EQ(coil_scope_end(&s, -ECANCELED), -ETIME);
 }
 
-/* D11: anyio and trio both report a time-out here. */
+/* D11, anyio #514: anyio and trio both report a time-out here. */
 COIL_TEST(scope, s2_6_explicit_cancel_then_deadline_is_no_time_out)
 {
     struct coil_scope s;
@@ -1372,6 +1372,41 @@ COIL_TEST(scope, s2_10_a_cancel_after_the_end_does_not_change_the_record)
     CHECK(!why(&s).reason);
 }
 
+/* anyio #88 */
+COIL_TEST(scope, s2_10_a_time_out_that_was_got_over_does_not_come_out_of_a_scope_cancelled_since)
+{
+    struct coil_scope outer;
+    struct coil_scope inner;
+
+    coil_scope_begin(&outer, COIL_FOREVER);
+    coil_scope_begin(&inner, in(COIL_MILLISECOND));
+    CHECK_EQ(coil_scope_end(&inner, coil_sleep(COIL_FOREVER)), 0);
+    coil_scope_cancel(&outer, NULL);
+    CHECK_EQ(coil_scope_end(&outer, 0), 0);
+    CHECK_EQ(coil_scope_caught(&outer), 0);
+    CHECK_EQ(coil_checkpoint(), 0);
+}
+
+/* anyio #832: in clean-up nothing is pending. */
+COIL_TEST(scope, s2_3_behind_a_shield_every_question_is_answered_as_if_nobody_had_cancelled)
+{
+    struct coil_cancellation cause;
+    struct coil_scope outer;
+    struct coil_scope shield;
+
+    coil_scope_begin(&outer, COIL_FOREVER);
+    coil_scope_cancel(&outer, NULL);
+    CHECK_EQ(coil_checkpoint(), -ECANCELED);
+    coil_shield_begin(&shield, COIL_FOREVER);
+    CHECK_EQ(coil_checkpoint_if_cancelled(), 0);
+    CHECK_EQ(coil_cancel_requested(), 0);
+    CHECK_EQ(coil_why_cancelled(&cause), 0);
+    CHECK_EQ(coil_effective_deadline(), COIL_FOREVER);
+    CHECK_EQ(coil_scope_end(&shield, 0), 0);
+    CHECK_EQ(coil_cancel_requested(), 1);
+    CHECK_EQ(coil_scope_end(&outer, -ECANCELED), 0);
+}
+
 /* --- 2.11: shields with a limit -------------------------------------------------------------- */
 
 COIL_TEST(scope, s2_11_clean_up_has_its_limit_and_no_more)
@@ -1670,7 +1705,7 @@ static int64_t cost_of_checks(void)
     return best;
 }
 
-/* Were each scope looked at, it would cost some thousand times as much. */
+/* trio #58: were each scope looked at, it would cost some thousand times as much. */
 COIL_TEST(scope, s2_13_a_check_costs_the_same_at_any_depth)
 {
     static struct coil_scope scopes[5000];

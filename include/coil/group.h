@@ -244,8 +244,8 @@ COIL_API int coil_task_result(const struct coil_handle *h);
 COIL_API enum coil_status coil_task_status(const struct coil_handle *h);
 COIL_API const char *coil_task_name(const struct coil_handle *h);
 
-/* Why the task is cancelled, or was when it ended: the record of the outermost scope that it saw and
- * that was, its own (coil_task_cancel, its deadline) included.
+/* Why the task is cancelled, or was when it ended: the record of the outermost scope that it saw
+ * and that was, its own (coil_task_cancel, its deadline) included.
  * 1.  0: it is not, or was not; ret is untouched. */
 COIL_API int coil_task_why_cancelled(const struct coil_handle *h, struct coil_cancellation *ret);
 
