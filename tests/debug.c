@@ -526,6 +526,71 @@ COIL_TEST(debug, s8_1_a_task_says_what_it_waits_for)
     CHECK_EQ(coil_close(listener), 0);
 }
 
+struct choice {
+    struct coil_case cases[6];
+    size_t count;
+};
+
+static int choose(void *arg)
+{
+    struct choice *c = arg;
+
+    return coil_select(c->cases, c->count);
+}
+
+COIL_TEST(debug, s8_1_a_select_says_what_it_is_the_first_of)
+{
+    struct coil_sender tx;
+    struct coil_receiver rx;
+    const struct coil_channel_options options = {.item_size = sizeof(int), .capacity = 1};
+    struct coil_event event = COIL_EVENT_INIT;
+    struct coil_lock lock = COIL_LOCK_INIT;
+    struct choice c = {.count = 4};
+    struct coil_task_info t;
+    struct coil_group g;
+    struct text text;
+    char said[256];
+    int ends[2];
+    int item;
+
+    CHECK_EQ(pipe(ends), 0);
+    CHECK_EQ(coil_channel_open(&tx, &rx, &options), 0);
+    CHECK_EQ(coil_lock_acquire(&lock), 0);
+    c.cases[0] = COIL_CASE_RECEIVE(&rx, &item);
+    c.cases[1] = COIL_CASE_READABLE(ends[0]);
+    c.cases[2] = COIL_CASE_EVENT(&event);
+    c.cases[3] = COIL_CASE_LOCK(&lock);
+    coil_group_begin(&g);
+    SPAWN(&g, choose, &c);
+    give_way();
+    t = look_for("choose");
+    CHECK(same(t.waits_for, "select"));
+    CHECK_EQ(t.fd, -1);
+    CHECK(t.cases == c.cases);
+    CHECK_EQ(t.case_count, 4);
+    CHECK(look_for("main").cases == NULL);
+    text = dump(COIL_DUMP_TEXT);
+    snprintf(said, sizeof(said), " for select (receive, readable fd %d, event, lock), spawned at ",
+             ends[0]);
+    check_line(text.bytes, "task choose: waits ", said);
+    free(text.bytes);
+    text = dump(COIL_DUMP_JSON);
+    CHECK(is_json(text.bytes));
+    snprintf(said, sizeof(said),
+             "\"waits_for\":\"select\",\"whose\":null,\"fd\":null,\"cases\":[{\"kind\":\"receive\","
+             "\"fd\":null},{\"kind\":\"readable\",\"fd\":%d},{\"kind\":\"event\",\"fd\":null},"
+             "{\"kind\":\"lock\",\"fd\":null}],",
+             ends[0]);
+    check_has(text.bytes, said);
+    free(text.bytes);
+    end_cancelled(&g);
+    CHECK_EQ(coil_lock_release(&lock), 0);
+    coil_sender_close(&tx);
+    coil_receiver_close(&rx);
+    CHECK_EQ(coil_close(ends[0]), 0);
+    CHECK_EQ(coil_close(ends[1]), 0);
+}
+
 static int close_it(void *arg)
 {
     return coil_close(*(int *)arg);

@@ -4,6 +4,7 @@
 #include "../op.h"
 #include "../sched/group.h"
 #include "../sched/loop.h"
+#include "../sync/select.h"
 
 static enum coil_node_kind kind_of(const struct scope *s)
 {
@@ -126,6 +127,7 @@ static void describe_wait(const struct coil_task *t, struct coil_task_info *ret)
         ret->whose = h->name;
     else if (!coil__op_waited_for(t, &ret->fd) || ret->fd < 0)
         ret->fd = -1;
+    ret->cases = coil__select_waited_for(t, &ret->case_count);
 }
 
 void coil_task_look(const struct coil_task *t, struct coil_task_info *ret)

@@ -1,5 +1,6 @@
 /* text.c - a dump for people: a line a task, a line a scope, indented. */
 #include "../sched/loop.h"
+#include "../sync/select.h"
 #include "dump.h"
 
 #define INDENT_MOST  32   /* levels; below that they are numbered */
@@ -58,6 +59,19 @@ static void out_why(struct out *o, const struct coil_cancellation *why)
     }
 }
 
+static void out_cases(struct out *o, const struct coil_task_info *t)
+{
+    for (size_t i = 0; i < t->case_count; i++) {
+        coil__out(o, i ? ", " : " (");
+        coil__out(o, coil__case_name(&t->cases[i]));
+        if (t->cases[i].fd >= 0) {
+            coil__out(o, " fd ");
+            coil__out_number(o, t->cases[i].fd);
+        }
+    }
+    coil__out(o, ")");
+}
+
 static void out_wait(struct out *o, const struct coil_task_info *t, int64_t now_ns)
 {
     coil__out(o, "waits ");
@@ -69,6 +83,8 @@ static void out_wait(struct out *o, const struct coil_task_info *t, int64_t now_
         coil__out(o, " on fd ");
         coil__out_number(o, t->fd);
     }
+    if (t->cases)
+        out_cases(o, t);
     if (t->begins_ns != COIL_FOREVER) {
         coil__out(o, " in ");
         coil__out_duration(o, t->begins_ns - now_ns);

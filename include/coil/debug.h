@@ -5,6 +5,7 @@
 #include "common.h"
 #include "lowlevel.h"
 #include "scope.h"
+#include "select.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -71,10 +72,12 @@ struct coil_task_info {
     int dormant; /* it has no stack, and no scope but its group's */
 
     /* While it waits. */
-    const char *waits_for; /* "recv", "sleep", "group end", or what coil_park was told */
-    const char *whose;     /* the task's name, if it waits for the end of one; else NULL */
-    int fd;                /* the descriptor, if it waits for one; else -1 */
-    int64_t begins_ns;     /* when, if it is dormant and waits for its time; else COIL_FOREVER */
+    const char *waits_for;         /* "recv", "sleep", "group end", or what coil_park was told */
+    const char *whose;             /* the task's name, if it waits for the end of one; else NULL */
+    int fd;                        /* the descriptor, if it waits for one; else -1 */
+    const struct coil_case *cases; /* what it selects from, in its own array; NULL: it does not */
+    size_t case_count;
+    int64_t begins_ns; /* when, if it is dormant and waits for its time; else COIL_FOREVER */
     /* By the loop's own clock, which is read when it wakes, when a timer may be due, and every 256
      * turns: early by that much, never late. */
     int64_t since_ns;
