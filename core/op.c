@@ -92,17 +92,42 @@ static enum coil_abort hurry(void *op)
 
 /* What a task parks for, when it parks here. An array for all, since one is told from another's
  * words, which may be the same, by its address. */
-const char coil__op_names[][OP_NAME_SIZE] = {
-    [OP_READ] = "read",          [OP_WRITE] = "write",
-    [OP_READV] = "readv",        [OP_WRITEV] = "writev",
-    [OP_RECV] = "recv",          [OP_SEND] = "send",
-    [OP_RECVMSG] = "recvmsg",    [OP_SENDMSG] = "sendmsg",
-    [OP_ACCEPT] = "accept",      [OP_CONNECT] = "connect",
-    [OP_POLL] = "poll",          [OP_PAUSE] = "room at the peer",
-    [OP_CALL] = "blocking call", "close",
+const char coil__op_names[OP_NAME_COUNT][OP_NAME_SIZE] = {
+    [OP_READ] = "read",
+    [OP_WRITE] = "write",
+    [OP_READV] = "readv",
+    [OP_WRITEV] = "writev",
+    [OP_RECV] = "recv",
+    [OP_SEND] = "send",
+    [OP_RECVMSG] = "recvmsg",
+    [OP_SENDMSG] = "sendmsg",
+    [OP_ACCEPT] = "accept",
+    [OP_CONNECT] = "connect",
+    [OP_POLL] = "poll",
+    [OP_PAUSE] = "room at the peer",
+    [OP_CALL + CALLS_ANY] = "blocking call",
+    [OP_CALL + CALLS_OPENAT] = "openat",
+    [OP_CALL + CALLS_OPENAT2] = "openat2",
+    [OP_CALL + CALLS_MKOSTEMP] = "mkostemp",
+    [OP_CALL + CALLS_MKDTEMP] = "mkdtemp",
+    [OP_CALL + CALLS_READ_FILE] = "read_file",
+    [OP_CALL + CALLS_WRITE_FILE] = "write_file",
+    [OP_CALL + CALLS_FSYNC] = "fsync",
+    [OP_CALL + CALLS_FDATASYNC] = "fdatasync",
+    [OP_CALL + CALLS_FTRUNCATE] = "ftruncate",
+    [OP_CALL + CALLS_STATX] = "statx",
+    [OP_CALL + CALLS_RENAMEAT] = "renameat",
+    [OP_CALL + CALLS_UNLINKAT] = "unlinkat",
+    [OP_CALL + CALLS_MKDIRAT] = "mkdirat",
+    [OP_CALL + CALLS_LINKAT] = "linkat",
+    [OP_CALL + CALLS_SYMLINKAT] = "symlinkat",
+    [OP_CALL + CALLS_READLINKAT] = "readlinkat",
+    [OP_CALL + CALLS_GETDENTS] = "getdents",
+    [OP_CALL + CALLS_CLOSE] = "close",
+    [OP_CALL + CALLS_COUNT] = "close", /* while others let go of the descriptor */
 };
 
-#define CLOSE_WAIT (count_of(coil__op_names) - 1)
+#define CLOSE_WAIT (OP_CALL + CALLS_COUNT)
 
 bool coil__op_waited_for(const struct coil_task *t, int *ret_fd)
 {
@@ -167,7 +192,7 @@ static ssize_t submit_and_wait(struct coil_task *self, struct op *op)
 
     if (r < 0)
         return r;
-    (void)park(self, op->shielded ? NULL : hurry, op, coil__op_names[op->kind]);
+    (void)park(self, op->shielded ? NULL : hurry, op, coil__op_names[op_name_index(op)]);
     assert(op->state == OP_DONE);
 
     if (op->result != -ECANCELED)
@@ -314,13 +339,20 @@ static ssize_t do_in_pool(struct coil_task *self, struct op *op)
     return try_and_wait(self, op, 0);
 }
 
+/* What a test wants of op: to fail so, or 0, perhaps for less of it. */
+static inline int meddle(struct loop *loop, struct op *op)
+{
+    return unlikely(loop->ops->meddle) ? loop->ops->meddle(loop->backend, op) : 0;
+}
+
 static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *d)
 {
     const struct coil__backend_ops *ops = self->loop->ops;
     ssize_t r;
 
     op->descriptor = d;
-    if (unlikely(ops->meddle) && (r = ops->meddle(self->loop->backend, op)) < 0)
+    r = meddle(self->loop, op);
+    if (unlikely(r < 0))
         return r;
     if (is_for_pool(op, d, ops->readiness))
         op->route = ROUTE_POOL;
@@ -419,7 +451,9 @@ static ssize_t run_at_offset(struct coil_task *self, struct op *op)
     if (d->kind == FD_FILE)
         return run_on(self, op, d);
     op->descriptor = d;
-    r = coil__op_perform(op);
+    r = meddle(self->loop, op);
+    if (r >= 0)
+        r = coil__op_perform(op);
     return r == -EAGAIN ? -ESPIPE : r;
 }
 
@@ -546,6 +580,9 @@ int coil__op_look(struct op *op)
     if (d->busy & side_of(op))
         return -EBUSY;
     op->descriptor = d;
+    r = meddle(coil__here.loop, op);
+    if (r < 0)
+        return r;
     return !op->writes && d->late_error ? 0 : (int)coil__op_perform(op);
 }
 
@@ -628,8 +665,8 @@ ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd)
     r = task_checkpoint(self);
     if (r < 0)
         return r;
-    if (unlikely(self->loop->ops->meddle) &&
-        (r = self->loop->ops->meddle(self->loop->backend, op)) < 0)
+    r = meddle(self->loop, op);
+    if (r < 0)
         return r;
     r = hold_descriptor(self->loop, op, fd);
     if (r < 0)

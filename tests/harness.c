@@ -4,7 +4,6 @@
 
 #include <dirent.h>
 #include <fnmatch.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -14,14 +13,82 @@
 
 uint64_t harness_seed;
 
+/* Also in a signal handler. */
+static void say(const char *words)
+{
+    ssize_t ignored = write(STDERR_FILENO, words, strlen(words));
+
+    (void)ignored;
+}
+
+static void say_seed(void)
+{
+    char digits[24] = "";
+    size_t at = sizeof(digits) - 2;
+
+    digits[at] = '\n';
+    for (uint64_t left = harness_seed; left; left /= 10)
+        digits[--at] = (char)('0' + left % 10);
+    say("seed ");
+    say(digits + at);
+}
+
+static void say_variable(const char *name)
+{
+    const char *value = getenv(name);
+
+    if (!value)
+        return;
+    say(name);
+    say("=");
+    say(value);
+    say("\n");
+}
+
+/* Which run it is, for whoever wants to have it again. */
+static void say_which(void)
+{
+    if (harness_seed)
+        say_seed();
+    say_variable("COIL_TEST_SEED");
+    say_variable("COIL_TEST_LATE");
+}
+
 _Noreturn void harness_fail(const char *file, int line, const char *what)
 {
     fprintf(stderr, "%s:%d: %s\n", file, line, what);
-    if (harness_seed)
-        fprintf(stderr, "seed %" PRIu64 "\n", harness_seed);
-    if (getenv("COIL_TEST_SEED"))
-        fprintf(stderr, "COIL_TEST_SEED=%s\n", getenv("COIL_TEST_SEED"));
+    say_which();
     _exit(1);
+}
+
+static const int crashes[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
+static struct sigaction handlers_before[sizeof(crashes) / sizeof(crashes[0])];
+
+/* Then it happens once more, and whoever was here before us hears of it. */
+static void crashed(int signal, siginfo_t *info, void *context)
+{
+    (void)context;
+    say_which();
+    for (size_t i = 0; i < sizeof(crashes) / sizeof(crashes[0]); i++)
+        if (crashes[i] == signal)
+            sigaction(signal, &handlers_before[i], NULL);
+    if (info->si_code <= 0) /* it was sent, and does not come by itself */
+        raise(signal);
+}
+
+/* On a stack of its own: a task's may be what ran over. */
+static __attribute__((constructor)) void listen_for_crashes(void)
+{
+    static char stack[16384];
+    const stack_t own = {.ss_sp = stack, .ss_size = sizeof(stack)};
+    const struct sigaction handler = {.sa_sigaction = crashed,
+                                      .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+    stack_t before;
+
+    if (sigaltstack(NULL, &before) == 0 && before.ss_flags & SS_DISABLE)
+        sigaltstack(&own, NULL);
+    for (size_t i = 0; i < sizeof(crashes) / sizeof(crashes[0]); i++)
+        sigaction(crashes[i], &handler, &handlers_before[i]);
 }
 
 struct coil_loop_options harness_options(void)
@@ -125,8 +192,9 @@ void harness_run(const struct coil_loop_options *options, void (*body)(void))
         .seed = getenv("COIL_TEST_LATE") ? options->shuffle_seed : 0,
         .late_percent = 25,
         .late_ns = 20 * COIL_MICROSECOND,
-        .tick_ns = COIL_MICROSECOND,         /* tests may spin, */
-        .outside_ns = 50 * COIL_MILLISECOND, /* and start threads */
+        .tick_ns = COIL_MICROSECOND,          /* tests may spin, */
+        .outside_ns = 50 * COIL_MILLISECOND,  /* and start threads, */
+        .threads = !getenv("COIL_TEST_LATE"), /* or look at the pool's */
     };
     struct coil_testing_report report;
     int r;

@@ -189,7 +189,7 @@ class Loop:
         if read(scope + self.at['scope.shielded'], 1):
             yield 'shielded'
         asked = read(scope + self.at['scope.asked'], 1)
-        if asked:
+        if asked & 3:
             yield 'cancelled' if asked & 1 else 'asked to finish'
 
     def show_scope(self, indent, scope):

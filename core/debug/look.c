@@ -63,13 +63,10 @@ static const struct dormant *dormant_of(const struct coil_node *n)
 static const struct dormant *next_dormant(const struct coil_node *n)
 {
     const struct scope *s = n->opaque_[0];
-    const struct group *g = container_of(s, const struct group, scope);
-    const struct list *next;
 
-    if (!s->of_group || !g->dormant_count)
+    if (!s->of_group)
         return NULL;
-    next = dormant_of(n) ? dormant_of(n)->link.next : g->dormant.next;
-    return next == &g->dormant ? NULL : container_of(next, const struct dormant, link);
+    return coil__dormant_next(container_of(s, const struct group, scope), dormant_of(n));
 }
 
 int coil_tree_first(struct coil_node *ret)
@@ -144,18 +141,13 @@ void coil_task_look(const struct coil_task *t, struct coil_task_info *ret)
         .begins_ns = COIL_FOREVER,
         .scope_site = t->scope->site,
         .deadline_ns = coil__scope_effective_deadline(t->scope),
-        .requested = t->scope->seen != 0,
+        .requested = (t->scope->seen & ASK_EITHER) != 0,
         .cancelled = responsible != NULL,
     };
     if (responsible)
         coil__scope_describe(responsible, &ret->why);
     if (ret->state == COIL_TASK_WAITING)
         describe_wait(t, ret);
-}
-
-static const char *name_of(const struct dormant *d)
-{
-    return d->has_handle ? d->handle->name : d->name;
 }
 
 /* One that waits no longer begins, or ends, within this turn. */
@@ -184,7 +176,7 @@ static void look_at_dormant(const struct coil_node *n, struct coil_task_info *re
     const struct scope *responsible = coil__scope_responsible(s);
 
     *ret = (struct coil_task_info){
-        .name = name_of(d),
+        .name = coil__dormant_name(d),
         .site = d->site,
         .parent = d->group->host->name,
         .state = state_of_dormant(d),
@@ -193,7 +185,7 @@ static void look_at_dormant(const struct coil_node *n, struct coil_task_info *re
         .begins_ns = COIL_FOREVER,
         .scope_site = s->site,
         .deadline_ns = n->cancelled ? INT64_MIN : coil__scope_effective_deadline(s),
-        .requested = n->cancelled || s->seen,
+        .requested = n->cancelled || s->seen & ASK_EITHER,
         .cancelled = n->cancelled || responsible,
         .why = n->why,
     };

@@ -29,18 +29,20 @@ struct file_call {
 };
 
 /* Its directories, like any descriptor, are not closed under it. AT_FDCWD is none. */
-static ssize_t run(struct file_call *c, ssize_t (*call)(struct op *op))
+static ssize_t run(struct file_call *c, enum op_what what, ssize_t (*call)(struct op *op))
 {
+    c->op.what = what;
     c->op.call = call;
     return coil__op_run_blocking(&c->op, c->fds[0], c->fds[1]);
 }
 
 /* The same, on a descriptor. */
-static ssize_t run_with(struct file_call *c, int fd, ssize_t (*call)(struct op *op))
+static ssize_t run_with(struct file_call *c, int fd, enum op_what what,
+                        ssize_t (*call)(struct op *op))
 {
     c->fds[0] = fd;
     c->fds[1] = -1;
-    return fd < 0 ? -EBADF : run(c, call);
+    return fd < 0 ? -EBADF : run(c, what, call);
 }
 
 static struct file_call *of(struct op *op)
@@ -66,7 +68,7 @@ int coil_openat(int dirfd, const char *path, int flags, mode_t mode)
 {
     struct file_call c = {
         .fds = {dirfd, -1}, .paths = {path}, .flags = (unsigned int)flags, .mode = mode};
-    int fd = path ? (int)run(&c, do_openat) : -EFAULT;
+    int fd = path ? (int)run(&c, CALLS_OPENAT, do_openat) : -EFAULT;
 
     note_file(fd);
     return fd;
@@ -91,7 +93,7 @@ int coil_openat2(int dirfd, const char *path, const struct open_how *how, size_t
         return size < sizeof(ours[0]) ? -EINVAL : -E2BIG;
     memcpy(ours, how, size);
     ours[0] |= O_CLOEXEC;
-    fd = (int)run(&c, do_openat2);
+    fd = (int)run(&c, CALLS_OPENAT2, do_openat2);
     note_file(fd);
     return fd;
 }
@@ -113,19 +115,19 @@ static ssize_t do_ftruncate(struct op *op)
 
 int coil_fsync(int fd)
 {
-    return (int)run_with(&(struct file_call){.flags = 0}, fd, do_fsync);
+    return (int)run_with(&(struct file_call){.flags = 0}, fd, CALLS_FSYNC, do_fsync);
 }
 
 int coil_fdatasync(int fd)
 {
-    return (int)run_with(&(struct file_call){.flags = 0}, fd, do_fdatasync);
+    return (int)run_with(&(struct file_call){.flags = 0}, fd, CALLS_FDATASYNC, do_fdatasync);
 }
 
 int coil_ftruncate(int fd, off_t length)
 {
     if (length < 0)
         return -EINVAL;
-    return (int)run_with(&(struct file_call){.number = length}, fd, do_ftruncate);
+    return (int)run_with(&(struct file_call){.number = length}, fd, CALLS_FTRUNCATE, do_ftruncate);
 }
 
 static ssize_t do_statx(struct op *op)
@@ -143,7 +145,7 @@ int coil_statx(int dirfd, const char *path, int flags, unsigned int mask, struct
                           .flags = (unsigned int)flags,
                           .number = mask,
                           .buf = &answer};
-    int r = path && ret ? (int)run(&c, do_statx) : -EFAULT;
+    int r = path && ret ? (int)run(&c, CALLS_STATX, do_statx) : -EFAULT;
 
     if (r >= 0)
         *ret = answer;
@@ -162,7 +164,7 @@ int coil_renameat(int olddirfd, const char *oldpath, int newdirfd, const char *n
 {
     struct file_call c = {.fds = {olddirfd, newdirfd}, .paths = {oldpath, newpath}, .flags = flags};
 
-    return oldpath && newpath ? (int)run(&c, do_renameat) : -EFAULT;
+    return oldpath && newpath ? (int)run(&c, CALLS_RENAMEAT, do_renameat) : -EFAULT;
 }
 
 static ssize_t do_unlinkat(struct op *op)
@@ -174,7 +176,7 @@ int coil_unlinkat(int dirfd, const char *path, int flags)
 {
     struct file_call c = {.fds = {dirfd, -1}, .paths = {path}, .flags = (unsigned int)flags};
 
-    return path ? (int)run(&c, do_unlinkat) : -EFAULT;
+    return path ? (int)run(&c, CALLS_UNLINKAT, do_unlinkat) : -EFAULT;
 }
 
 static ssize_t do_mkdirat(struct op *op)
@@ -186,7 +188,7 @@ int coil_mkdirat(int dirfd, const char *path, mode_t mode)
 {
     struct file_call c = {.fds = {dirfd, -1}, .paths = {path}, .mode = mode};
 
-    return path ? (int)run(&c, do_mkdirat) : -EFAULT;
+    return path ? (int)run(&c, CALLS_MKDIRAT, do_mkdirat) : -EFAULT;
 }
 
 static ssize_t do_linkat(struct op *op)
@@ -201,7 +203,7 @@ int coil_linkat(int olddirfd, const char *oldpath, int newdirfd, const char *new
     struct file_call c = {
         .fds = {olddirfd, newdirfd}, .paths = {oldpath, newpath}, .flags = (unsigned int)flags};
 
-    return oldpath && newpath ? (int)run(&c, do_linkat) : -EFAULT;
+    return oldpath && newpath ? (int)run(&c, CALLS_LINKAT, do_linkat) : -EFAULT;
 }
 
 static ssize_t do_symlinkat(struct op *op)
@@ -213,7 +215,7 @@ int coil_symlinkat(const char *target, int newdirfd, const char *linkpath)
 {
     struct file_call c = {.fds = {newdirfd, -1}, .paths = {target, linkpath}};
 
-    return target && linkpath ? (int)run(&c, do_symlinkat) : -EFAULT;
+    return target && linkpath ? (int)run(&c, CALLS_SYMLINKAT, do_symlinkat) : -EFAULT;
 }
 
 static ssize_t do_readlinkat(struct op *op)
@@ -229,7 +231,7 @@ ssize_t coil_readlinkat(int dirfd, const char *path, char *buf, size_t n)
 
     if (n > SSIZE_MAX)
         return -EINVAL;
-    return path && buf ? run(&c, do_readlinkat) : -EFAULT;
+    return path && buf ? run(&c, CALLS_READLINKAT, do_readlinkat) : -EFAULT;
 }
 
 static ssize_t do_getdents(struct op *op)
@@ -242,7 +244,8 @@ static ssize_t do_getdents(struct op *op)
 ssize_t coil_getdents(int fd, void *buf, size_t n)
 {
     return n > INT_MAX ? -EINVAL
-                       : run_with(&(struct file_call){.buf = buf, .size = n}, fd, do_getdents);
+                       : run_with(&(struct file_call){.buf = buf, .size = n}, fd, CALLS_GETDENTS,
+                                  do_getdents);
 }
 
 /* On a copy: a template that did not work is to stay one. */
@@ -262,7 +265,7 @@ static ssize_t do_mkdtemp(struct op *op)
     return mkdtemp(c->buf) ? 0 : -1;
 }
 
-static int make_temporary(char *path, int flags, ssize_t (*call)(struct op *op))
+static int make_temporary(char *path, int flags, enum op_what what, ssize_t (*call)(struct op *op))
 {
     char copy[PATH_MAX];
     struct file_call c = {
@@ -274,7 +277,7 @@ static int make_temporary(char *path, int flags, ssize_t (*call)(struct op *op))
     c.size = strlen(path) + 1;
     if (c.size > sizeof(copy))
         return -ENAMETOOLONG;
-    r = (int)run(&c, call);
+    r = (int)run(&c, what, call);
     if (r >= 0)
         memcpy(path, copy, c.size);
     return r;
@@ -282,7 +285,7 @@ static int make_temporary(char *path, int flags, ssize_t (*call)(struct op *op))
 
 int coil_mkostemp(char *path, int flags)
 {
-    int fd = make_temporary(path, flags, do_mkostemp);
+    int fd = make_temporary(path, flags, CALLS_MKOSTEMP, do_mkostemp);
 
     note_file(fd);
     return fd;
@@ -290,7 +293,7 @@ int coil_mkostemp(char *path, int flags)
 
 int coil_mkdtemp(char *path)
 {
-    return make_temporary(path, 0, do_mkdtemp);
+    return make_temporary(path, 0, CALLS_MKDTEMP, do_mkdtemp);
 }
 
 /* --- Whole files: one job each, so that a cancellation finds them not begun or done ---------- */
@@ -364,7 +367,7 @@ int coil_read_file(int dirfd, const char *path, size_t max, void **ret, size_t *
     if (!path || !ret || !ret_size)
         return -EFAULT;
     c.number = max > SSIZE_MAX ? SSIZE_MAX : (int64_t)max;
-    r = (int)run(&c, do_read_file);
+    r = (int)run(&c, CALLS_READ_FILE, do_read_file);
     if (r < 0)
         return r;
     *ret = c.buf;
@@ -400,5 +403,5 @@ int coil_write_file(int dirfd, const char *path, const void *buf, size_t n, mode
 
     if (n > SSIZE_MAX)
         return -EINVAL;
-    return path && (buf || !n) ? (int)run(&c, do_write_file) : -EFAULT;
+    return path && (buf || !n) ? (int)run(&c, CALLS_WRITE_FILE, do_write_file) : -EFAULT;
 }

@@ -67,7 +67,7 @@ static bool is_cancelled(const struct dormant *d)
     return d->fate != FATE_BEGIN;
 }
 
-static const char *name_of(const struct dormant *d)
+const char *coil__dormant_name(const struct dormant *d)
 {
     return d->has_handle ? d->handle->name : d->name;
 }
@@ -99,10 +99,19 @@ static void leave(struct dormant *d)
     give_back(d->group->scope.loop, d);
 }
 
+const struct dormant *coil__dormant_next(const struct group *g, const struct dormant *d)
+{
+    const struct list *next = d ? d->link.next : g->dormant.next;
+
+    if (!g->dormant_count || next == &g->dormant)
+        return NULL;
+    return container_of(next, struct dormant, link);
+}
+
 /* Ends d, which never ran, with code. */
 static void end(struct dormant *d, int code)
 {
-    const struct error_record e = {.code = code, .task = name_of(d), .site = d->site};
+    const struct error_record e = {.code = code, .task = coil__dormant_name(d), .site = d->site};
     struct group *g = d->group;
     struct handle *h = handle_of(d);
     struct locals *l = take_locals(d);
@@ -122,8 +131,8 @@ static void begin(struct dormant *d)
     const bool late = d->fate == FATE_BEGIN_LATE;
     struct group *g = d->group;
     struct loop *loop = g->scope.loop;
-    struct coil_task *t =
-        coil__task_new(loop, &g->scope, d->fn, d->arg, d->stack_class, name_of(d), d->site);
+    struct coil_task *t = coil__task_new(loop, &g->scope, d->fn, d->arg, d->stack_class,
+                                         coil__dormant_name(d), d->site);
 
     if (!t) {
         end(d, late ? -ECANCELED : -ENOMEM);
@@ -279,7 +288,7 @@ void coil__dormants_tell(struct group *g)
     list_take(&all, &g->dormant);
     while ((n = list_pop_front(&all))) {
         list_push_back(&g->dormant, n);
-        if (g->scope.seen) /* still */
+        if (g->scope.seen & ASK_EITHER) /* still */
             tell(container_of(n, struct dormant, link));
     }
 }
@@ -298,7 +307,7 @@ static void join(struct group *g, struct dormant *d)
         d->handle->task = NULL;
         d->handle->dormant = d;
     }
-    if (g->scope.seen)
+    if (g->scope.seen & ASK_EITHER)
         tell(d);
 }
 

@@ -61,6 +61,11 @@ bool coil__dormant_cancelled(const struct dormant *d);
  * instrument's hook, for who waited for one of them. */
 void coil__dormants_tell(struct group *g);
 
+/* For who looks on: the next of g's after d, oldest first; the first after NULL. NULL: none. */
+const struct dormant *coil__dormant_next(const struct group *g, const struct dormant *d);
+
+const char *coil__dormant_name(const struct dormant *d);
+
 /* The calling task has said that it goes back to sleep, and its function has returned result. Does
  * not come back if so it is; else the task ends, with what this returns. */
 int coil__dormant_again(struct coil_task *self, int result);

@@ -286,7 +286,9 @@ int coil_group_end_at(struct coil_group *public, int rc, const char *site)
         fail(g, self, rc, g->scope.site);
     }
 
-    if (!g->count)
+    if (g->count)
+        task_will_park(self);
+    else
         yield(self);
     while (g->count) { /* again: before we ran, somebody may have spawned */
         if (unlikely(g->count == g->services))

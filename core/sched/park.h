@@ -113,7 +113,7 @@ static inline void meet_deadlines(struct loop *loop)
 static inline int task_checkpoint(struct coil_task *self)
 {
     meet_deadlines(self->loop);
-    return unlikely(task_cancelled(self)) ? task_refuse(self) : 0;
+    return task_must_stop(self) ? task_refuse(self) : 0;
 }
 
 /* Parks a task that is cancelled already, if its abort function will have it so. True: it need not

@@ -16,9 +16,7 @@ _Static_assert(sizeof(struct scope) <= sizeof(struct coil_scope), "coil_scope is
 
 static uint8_t sees(const struct scope *s)
 {
-    uint8_t outside = s->shielded || !s->parent ? 0 : s->parent->seen;
-
-    return s->asked | outside;
+    return s->asked | (s->parent ? scope_lets_through(s, s->parent->seen) : 0);
 }
 
 /* The next in a walk of the tree under top, with all below s left out. NULL: that was the last. */
@@ -213,6 +211,14 @@ void coil__scope_cancel(struct scope *s, enum coil_cause cause, const char *reas
         return; /* its begin will see */
     disarm(s);
     update(s);
+}
+
+void coil__scope_tell(struct scope *s)
+{
+    assert(list_empty(&s->children));
+
+    s->asked |= ASK_TELL;
+    s->seen |= ASK_TELL;
 }
 
 void coil__scope_move(struct scope *s, struct scope *parent)
@@ -553,8 +559,10 @@ int coil_checkpoint_if_cancelled(void)
     struct coil_task *self = need_task("coil_checkpoint_if_cancelled", NULL);
 
     fire_timers(self->loop); /* a task that only computes meets its deadline here */
-    self->told_to_stop |= task_cancelled(self);
-    return task_cancelled(self) ? -ECANCELED : 0;
+    if (!task_must_stop(self))
+        return 0;
+    self->told_to_stop = true;
+    return -ECANCELED;
 }
 
 int coil_checkpoint(void)
@@ -562,7 +570,7 @@ int coil_checkpoint(void)
     struct coil_task *self = need_task("coil_checkpoint", NULL);
 
     yield(self);
-    return task_cancelled(self) ? task_refuse(self) : 0;
+    return task_must_stop(self) ? task_refuse(self) : 0;
 }
 
 void coil_yield_shielded(void)
@@ -572,7 +580,7 @@ void coil_yield_shielded(void)
 
 int coil_cancel_requested(void)
 {
-    return need_task("coil_cancel_requested", NULL)->scope->seen != 0;
+    return need_task("coil_cancel_requested", NULL)->scope->seen & ASK_EITHER ? 1 : 0;
 }
 
 int64_t coil__scope_effective_deadline(const struct scope *s)

@@ -14,6 +14,8 @@ struct coil_task;
 enum {
     ASK_STOP = 1,   /* cancelled: checkpoints fail */
     ASK_FINISH = 2, /* requested: checkpoints work, for a while */
+    ASK_EITHER = ASK_STOP | ASK_FINISH,
+    ASK_TELL = 4, /* the backend is told of each call that can wait; shields do not stop it */
 };
 
 enum scope_state {
@@ -89,6 +91,12 @@ static inline void scope_clear(struct scope *s, struct loop *loop, enum scope_st
     s->timer.link.next = NULL;
 }
 
+/* What s sees of what its parent sees. */
+static inline uint8_t scope_lets_through(const struct scope *s, uint8_t seen)
+{
+    return s->shielded ? seen & ASK_TELL : seen;
+}
+
 /* Puts s, which is its loop's by now, under parent. task becomes its owner but does not enter. */
 static inline void scope_join(struct scope *s, struct scope *parent, struct coil_task *task,
                               const char *site)
@@ -99,7 +107,7 @@ static inline void scope_join(struct scope *s, struct scope *parent, struct coil
     s->state = SCOPE_ACTIVE;
     list_init(&s->children);
     list_push_back(&parent->children, &s->siblings);
-    s->seen = s->asked | (s->shielded ? 0 : parent->seen);
+    s->seen = s->asked | scope_lets_through(s, parent->seen);
 }
 
 /* The root of a tree. */
@@ -120,6 +128,10 @@ static inline int scope_leave(struct scope *s, int rc)
     s->state = SCOPE_ENDED;
     return rc;
 }
+
+/* For tests: has the backend told of each call that can wait, here and in all that joins below s,
+ * which has nothing in it yet. */
+void coil__scope_tell(struct scope *s);
 
 /* Moves s, which is active, with all that is in it, under another parent of the same loop. */
 void coil__scope_move(struct scope *s, struct scope *parent);

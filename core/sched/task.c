@@ -85,8 +85,11 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
                                  void *arg, unsigned int stack_class, const char *name,
                                  const char *site)
 {
-    struct coil_task *t = stack_lend(&loop->stacks, stack_class);
+    struct coil_task *t;
 
+    if (unlikely(loop->may_lack_stacks) && !loop->ops->has_stack(loop->backend))
+        return NULL;
+    t = stack_lend(&loop->stacks, stack_class);
     if (unlikely(!t)) {
         coil__bury(loop); /* there may be one that only waits for that */
         t = stack_lend(&loop->stacks, stack_class);
@@ -153,6 +156,18 @@ void coil__callback_end(const struct here *before)
         coil__here = *before;
 }
 
+bool coil__task_must_stop(struct coil_task *t)
+{
+    if (t->scope->seen & ASK_TELL)
+        t->loop->ops->call_begins(t->loop->backend, t, true);
+    return task_cancelled(t);
+}
+
+void coil__task_will_park(struct coil_task *t)
+{
+    t->loop->ops->call_begins(t->loop->backend, t, false);
+}
+
 /* Nobody is the calling task meanwhile: all that could wait dies, whoever it was that cancelled. */
 bool coil__abort(struct coil_task *t)
 {
@@ -207,6 +222,7 @@ int coil_park(coil_abort_fn *abort_fn, void *ctx, const char *what)
     struct coil_task *self = need_task("coil_park", NULL);
     int r;
 
+    task_will_park(self);
     self->open_park = true;
     if (unlikely(self->loop->deadline_unseen))
         r = park_and_look(self, abort_fn, ctx, what);

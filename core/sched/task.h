@@ -153,6 +153,26 @@ static inline bool task_cancelled(const struct coil_task *t)
     return t->scope->seen & ASK_STOP;
 }
 
+/* task_must_stop where it is not simply no. */
+bool coil__task_must_stop(struct coil_task *t);
+
+/* A call of t's begins that can wait: has it to refuse? A test that stands by is told first, and
+ * may cancel. */
+static inline bool task_must_stop(struct coil_task *t)
+{
+    return unlikely(t->scope->seen & (ASK_STOP | ASK_TELL)) && coil__task_must_stop(t);
+}
+
+/* The same of one that parks in any case. What it waits for may know it already, so who is told
+ * cancels it when it has parked, and not now. */
+void coil__task_will_park(struct coil_task *t);
+
+static inline void task_will_park(struct coil_task *t)
+{
+    if (unlikely(t->scope->seen & ASK_TELL))
+        coil__task_will_park(t);
+}
+
 /* Is s open, by the look of it? Its memory need not have been written yet. */
 static inline bool scope_looks_open(const struct scope *s)
 {

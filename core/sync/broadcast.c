@@ -201,13 +201,10 @@ int coil__broadcast_receive(struct broadcast_receiver *r, void *item, const char
     if (rc < 0)
         return rc;
     rc = coil__broadcast_try_receive(r, item);
-    if (rc == -EAGAIN) {
-        struct waiter w = {.task = self, .item = item};
-        const char *what = r->broadcast->forgets ? "a newer value" : "an item of a broadcast";
-
-        return coil__lot_wait(&r->lot, &w, what);
-    }
-    return sync_answer(self, rc);
+    if (rc != -EAGAIN)
+        return sync_answer(self, rc);
+    return lot_wait(&r->lot, self, item,
+                    r->broadcast->forgets ? "a newer value" : "an item of a broadcast");
 }
 
 void coil__broadcast_leave(struct broadcast_receiver *r)

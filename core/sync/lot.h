@@ -77,6 +77,15 @@ static inline int coil__lot_wait(struct lot *lot, struct waiter *w, const char *
     return park(w->task, coil__lot_leave, w, what);
 }
 
+/* The same for who has an item at the most. The waiter is made here, not before it is known that
+ * one is needed: to make one takes longer than a whole acquire that need not wait. */
+static inline int lot_wait(struct lot *lot, struct coil_task *self, void *item, const char *what)
+{
+    struct waiter w = {.task = self, .item = item};
+
+    return coil__lot_wait(lot, &w, what);
+}
+
 /* Takes w out of its lot, and out of all others it waits in, and makes its task ready. */
 void coil__lot_wake(struct waiter *w, int result);
 
