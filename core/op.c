@@ -205,11 +205,6 @@ static ssize_t submit_and_wait(struct coil_task *self, struct op *op)
     return -ECANCELED;
 }
 
-static uint8_t side_of(const struct op *op)
-{
-    return op->writes ? SIDE_WRITE : SIDE_READ;
-}
-
 static void link_to(struct op *op, struct descriptor *d)
 {
     op->descriptor = d;
@@ -360,7 +355,7 @@ static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *
         return try_and_wait(self, op, 0);
     if (!ops->readiness && unlikely(ring_may_only_wait(op, d)))
         return try_and_wait(self, op, op->writes ? POLLOUT : POLLIN);
-    if (ops->readiness && (d->ready & side_of(op) || !op_speaks_for_its_side(op))) {
+    if (ops->readiness && (d->ready & side_of(op->writes) || !op_speaks_for_its_side(op))) {
         r = coil__op_perform(op);
         if (r != -EAGAIN)
             return r;
@@ -421,9 +416,9 @@ static int may_use(struct coil_task *self, int fd, struct descriptor **ret)
 
 static int take_side_of(struct descriptor *d, const struct op *op)
 {
-    if (unlikely(d->busy & side_of(op)))
+    if (unlikely(d->busy & side_of(op->writes)))
         return -EBUSY;
-    d->busy |= side_of(op);
+    d->busy |= side_of(op->writes);
     return 0;
 }
 
@@ -436,7 +431,7 @@ static int take_side(struct coil_task *self, const struct op *op, struct descrip
 
 static void give_side_back(const struct op *op, struct descriptor *d)
 {
-    d->busy &= (uint8_t)~side_of(op);
+    d->busy &= (uint8_t)~side_of(op->writes);
 }
 
 /* No position to fight over, so no -EBUSY. What is not a file has no offsets: whether the ring
@@ -577,7 +572,7 @@ int coil__op_look(struct op *op)
     r = descriptor_get(coil__here.loop, op->fd, &d);
     if (r < 0)
         return r;
-    if (d->busy & side_of(op))
+    if (d->busy & side_of(op->writes))
         return -EBUSY;
     op->descriptor = d;
     r = meddle(coil__here.loop, op);

@@ -2,7 +2,7 @@
  *
  *      echo --port P [--backend io_uring|epoll] [--loops N] [--idle MS] [--drain MS]
  *
- * SIGTERM or SIGINT stops accepting and gives the connections that are left --drain milliseconds.
+ * SIGTERM or SIGINT stops listening and gives the connections that are left --drain milliseconds.
  * The ledger line at the end says that nothing was lost. `redis-benchmark -p P -t ping_mbulk` can
  * drive it: an echoed RESP command is a valid RESP reply. */
 #define _GNU_SOURCE
@@ -209,6 +209,20 @@ static void say_listening(struct server *s)
     fflush(stdout);
 }
 
+/* Takes whom the kernel let in before we closed the door, and closes it: whoever comes from here on
+ * is refused at once, or, with another server on this port, is that one's. Somebody may come in
+ * between, and is reset: Linux has no way to stop listening that keeps the backlog. */
+static void stop_listening(struct server *s)
+{
+    int fd;
+
+    while ((fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0 ||
+           connection_failed(-errno))
+        if (fd >= 0)
+            start_connection(s, fd);
+    (void)coil_close(s->listener);
+}
+
 /* Accepts until the signal, then gives the connections that are left their time. */
 static int run_server(struct server *s)
 {
@@ -223,6 +237,7 @@ static int run_server(struct server *s)
     }
     coil_scope_cancel(coil_group_scope(&acceptor), "no more connections");
     rc = coil_group_end(&acceptor, rc);
+    stop_listening(s);
     coil_scope_set_deadline(coil_group_scope(&s->connections), coil_now() + s->config->drain_ns);
     return rc;
 }
@@ -239,7 +254,6 @@ static int loop_main(void *arg)
     coil_group_begin(&s.connections);
     rc = run_server(&s);
     rc = coil_group_end(&s.connections, rc);
-    (void)coil_close(s.listener);
     if (coil_loop_stats(&stats) == 0)
         atomic_fetch_add(&s.config->ledger.late_results, stats.late_results);
     return rc;

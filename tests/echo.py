@@ -102,6 +102,20 @@ class Server:
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)
 
+    def listens(self):
+        """By what the kernel says of listening sockets (state 0A) on its port."""
+        for table in '/proc/net/tcp', '/proc/net/tcp6':
+            with contextlib.suppress(FileNotFoundError), open(table, encoding='ascii') as lines:
+                if any(re.match(rf'\s*\d+: [0-9A-F]+:{self.port:04X} [0-9A-F:]+ 0A ', line) for line in lines):
+                    return True
+        return False
+
+    def await_no_listener(self):
+        end = time.monotonic() + PATIENCE_S
+        while self.listens():
+            assert time.monotonic() < end, 'it goes on listening'
+            time.sleep(0.001)
+
     def ledger(self):
         """Its end: the code must be 0, the books must balance, nothing may be open or leaked."""
         out, err = self.process.communicate(timeout=2 * PATIENCE_S)
@@ -244,6 +258,36 @@ def test_SIGTERM_cuts_off_whoever_stays_beyond_the_drain():
             assert c.recv(1) == b''
         ledger = server.ledger()
         assert ledger['cut_off'] == 10, ledger
+
+
+def test_whoever_comes_during_the_drain_is_refused_and_not_left_to_hang():
+    with Server('--drain', str(PATIENCE_S * 1000)) as server, server.connect() as c:
+        ask(c, b'before')
+        server.terminate()
+        server.await_no_listener()
+        try:
+            server.connect().close()
+        except ConnectionRefusedError:
+            pass
+        else:
+            raise AssertionError('it was let into a backlog that nobody looks at')
+        ask(c, b'after')
+        c.close()
+        assert server.ledger()['served'] == 1
+
+
+def test_whoever_was_in_the_backlog_at_SIGTERM_is_served():
+    count = 500
+    with Server('--loops', '1', '--drain', str(PATIENCE_S * 1000)) as server, contextlib.ExitStack() as stack:
+        server.process.send_signal(signal.SIGSTOP)
+        clients = [stack.enter_context(server.connect()) for _ in range(count)]
+        server.terminate()
+        server.process.send_signal(signal.SIGCONT)
+        for c in clients:
+            ask(c, b'hello')
+            c.close()
+        ledger = server.ledger()
+        assert ledger['accepted'] == ledger['served'] == count, ledger
 
 
 def test_a_client_that_says_nothing_is_closed_at_its_deadline_and_not_before():

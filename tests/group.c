@@ -635,7 +635,16 @@ COIL_TEST(group, s3_3_cancellations_are_never_in_the_list)
 
 /* trio #1175, for a group. The body has been told, by this call or that, and only then the group is
  * shielded: what it returns is a cancellation all the same. */
-enum told { BY_CHECKPOINT, BY_CHECK, BY_SLEEP, IN_A_CANCELLED_SCOPE, AND_CLEANED_UP, TOLD_WAYS };
+enum told {
+    BY_CHECKPOINT,
+    BY_CHECK,
+    BY_SLEEP,
+    BY_A_GROUPS_END,
+    IN_A_CANCELLED_SCOPE,
+    AND_CLEANED_UP,
+    AND_FAILED_TO_START_A_TASK,
+    TOLD_WAYS
+};
 
 static int cancel_it(void *arg)
 {
@@ -650,6 +659,10 @@ static int be_told(enum told how, struct coil_scope *outer)
 
     coil_group_begin(&g);
     SPAWN(&g, cancel_it, outer);
+    if (how == BY_A_GROUPS_END) {
+        SPAWN(&g, sleep_for_ever, NULL);
+        return coil_group_end(&g, 0);
+    }
     if (how == BY_SLEEP)
         return coil_group_end(&g, coil_sleep(COIL_FOREVER));
     CHECK_EQ(coil_group_end(&g, 0), 0);
@@ -663,6 +676,16 @@ static int be_told(enum told how, struct coil_scope *outer)
     CHECK_EQ(coil_checkpoint(), -ECANCELED);
     if (how == AND_CLEANED_UP) {
         coil_shield_begin(&s, COIL_SECOND);
+        CHECK_EQ(coil_scope_end(&s, 0), 0);
+    }
+    if (how == AND_FAILED_TO_START_A_TASK) {
+        static int eio = -EIO;
+        struct coil_group h;
+
+        coil_shield_begin(&s, COIL_SECOND);
+        coil_group_begin(&h);
+        CHECK_EQ(coil_group_start(&h, return_it, &eio, NULL), -EIO);
+        CHECK_EQ(coil_group_end(&h, 0), 0);
         CHECK_EQ(coil_scope_end(&s, 0), 0);
     }
     return -ECANCELED;

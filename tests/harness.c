@@ -3,13 +3,20 @@
 #include "harness.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <fnmatch.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#ifdef HAVE_URING
+#include "../uring/compat.h"
+#endif
 
 uint64_t harness_seed;
 
@@ -123,6 +130,71 @@ void harness_not_on_sim(const char *why)
     if (backend && strcmp(backend, "sim") == 0)
         SKIP(why);
 }
+
+/* --- Older kernels, by standing between the library and the system call ----------------------- */
+
+bool harness_kernel_before(int major, int minor)
+{
+    const char *kernel = getenv("COIL_TEST_KERNEL");
+    int has_major;
+    int has_minor;
+
+    if (!kernel || sscanf(kernel, "%d.%d", &has_major, &has_minor) != 2)
+        return false;
+    return has_major < major || (has_major == major && has_minor < minor);
+}
+
+int epoll_pwait2(int fd, struct epoll_event *events, int most, const struct timespec *timeout,
+                 const sigset_t *mask)
+{
+    if (!harness_kernel_before(5, 11))
+        return (int)syscall(SYS_epoll_pwait2, fd, events, most, timeout, mask, _NSIG / 8);
+    errno = ENOSYS;
+    return -1;
+}
+
+#ifdef HAVE_URING
+static const struct {
+    int major, minor; /* it came with this one */
+    unsigned int setup;
+    unsigned int features;
+} novelties[] = {
+    {5, 18, IORING_SETUP_SUBMIT_ALL, 0},
+    {5, 19, IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG, 0},
+    {6, 1, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, 0},
+    {6, 12, 0, IORING_FEAT_MIN_TIMEOUT},
+    {6, 15, 0, IORING_FEAT_NO_IOWAIT},
+};
+
+int io_uring_queue_init_params(unsigned int entries, struct io_uring *ring,
+                               struct io_uring_params *p)
+{
+    int (*real)(unsigned int, struct io_uring *, struct io_uring_params *) =
+        (int (*)(unsigned int, struct io_uring *, struct io_uring_params *))dlsym(
+            RTLD_NEXT, "io_uring_queue_init_params");
+    unsigned int features = 0;
+    int r;
+
+    for (size_t i = 0; i < sizeof(novelties) / sizeof(novelties[0]); i++) {
+        if (!harness_kernel_before(novelties[i].major, novelties[i].minor))
+            continue;
+        if (p->flags & novelties[i].setup)
+            return -EINVAL;
+        features |= novelties[i].features;
+    }
+    r = real(entries, ring, p);
+    ring->features &= ~features;
+    return r;
+}
+
+int io_uring_register_ring_fd(struct io_uring *ring)
+{
+    int (*real)(struct io_uring *) =
+        (int (*)(struct io_uring *))dlsym(RTLD_NEXT, "io_uring_register_ring_fd");
+
+    return harness_kernel_before(5, 18) ? -EINVAL : real(ring);
+}
+#endif
 
 void harness_not_late(const char *why)
 {

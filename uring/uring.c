@@ -357,7 +357,7 @@ static void op_answered(struct backend *b, struct op *op, int result, unsigned i
         once_more(b, op, result == -EAGAIN ? POLLS : ON_RING);
         return;
     }
-    if (op->kind == OP_RECV && op->descriptor->kind == FD_TCP)
+    if (op->kind == OP_RECV && op->descriptor->kind == FD_TCP && b->ring.poll_first)
         op->descriptor->drained = result > 0 && !(flags & IORING_CQE_F_SOCK_NONEMPTY);
     if (op->kind == OP_POLL && result > 0)
         result = 0;

@@ -141,7 +141,7 @@ void coil_task_look(const struct coil_task *t, struct coil_task_info *ret)
         .begins_ns = COIL_FOREVER,
         .scope_site = t->scope->site,
         .deadline_ns = coil__scope_effective_deadline(t->scope),
-        .requested = (t->scope->seen & ASK_EITHER) != 0,
+        .requested = scope_is_asked(t->scope),
         .cancelled = responsible != NULL,
     };
     if (responsible)

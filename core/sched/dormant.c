@@ -288,7 +288,7 @@ void coil__dormants_tell(struct group *g)
     list_take(&all, &g->dormant);
     while ((n = list_pop_front(&all))) {
         list_push_back(&g->dormant, n);
-        if (g->scope.seen & ASK_EITHER) /* still */
+        if (scope_is_asked(&g->scope)) /* still */
             tell(container_of(n, struct dormant, link));
     }
 }
@@ -307,7 +307,7 @@ static void join(struct group *g, struct dormant *d)
         d->handle->task = NULL;
         d->handle->dormant = d;
     }
-    if (g->scope.seen & ASK_EITHER)
+    if (scope_is_asked(&g->scope))
         tell(d);
 }
 

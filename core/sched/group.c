@@ -304,7 +304,11 @@ int coil_group_end_at(struct coil_group *public, int rc, const char *site)
         coil__errors_free(self->loop, self->errors);
         self->errors = g->errors;
     }
-    return g->first_error ? g->first_error : rc;
+    if (g->first_error)
+        return g->first_error;
+    self->told_to_stop |=
+        rc == -ECANCELED; /* by its tasks, which gave in; it has not been itself */
+    return rc;
 }
 
 /* --- A task that says when it has started ---------------------------------------------------- */
@@ -316,11 +320,12 @@ int coil_group_start_at(struct coil_group *public, coil_task_fn *fn, void *arg, 
     struct group *g = group_of(public);
     struct start start = {.group = g};
     struct coil_group *before = (struct coil_group *)&start.before;
+    struct coil_task *self = need_task("coil_group_start", site);
+    const bool told_to_stop = self->told_to_stop;
     unsigned int class;
     struct coil_task *t;
     int r;
 
-    (void)need_task("coil_group_start", site);
     if (!options)
         options = &spawn_defaults;
     r = check(g, fn, options, site, &class);
@@ -333,6 +338,7 @@ int coil_group_start_at(struct coil_group *public, coil_task_fn *fn, void *arg, 
     if (t)
         t->role = ROLE_STARTING;
     r = coil_group_end_at(before, t ? 0 : -ENOMEM, site);
+    self->told_to_stop |= told_to_stop; /* that group was not one of the caller's */
     if (!start.moved)
         count_down(g);
     if (r < 0)

@@ -580,7 +580,7 @@ void coil_yield_shielded(void)
 
 int coil_cancel_requested(void)
 {
-    return need_task("coil_cancel_requested", NULL)->scope->seen & ASK_EITHER ? 1 : 0;
+    return scope_is_asked(need_task("coil_cancel_requested", NULL)->scope);
 }
 
 int64_t coil__scope_effective_deadline(const struct scope *s)

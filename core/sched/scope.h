@@ -97,6 +97,12 @@ static inline uint8_t scope_lets_through(const struct scope *s, uint8_t seen)
     return s->shielded ? seen & ASK_TELL : seen;
 }
 
+/* Has whoever is in s been asked for something, be it only to finish? */
+static inline bool scope_is_asked(const struct scope *s)
+{
+    return s->seen & ASK_EITHER;
+}
+
 /* Puts s, which is its loop's by now, under parent. task becomes its owner but does not enter. */
 static inline void scope_join(struct scope *s, struct scope *parent, struct coil_task *task,
                               const char *site)

@@ -15,8 +15,12 @@ extern "C" {
  * The system's calls by their own names, done by the loop's blocking pool (coil_loop_options:
  * blocking_threads), on every backend alike. A call cancelled before a thread took it up did not
  * happen: -ECANCELED. Once a thread has it, it is waited for, and its result wins: opening a FIFO
- * that nobody else opens cannot be cut short (open it with O_NONBLOCK). Paths and buffers may be on
- * the stack.  -ENOMEM, -EAGAIN: no thread could be had. Reading and writing is in io.h. */
+ * that nobody else opens cannot be cut short (open it with O_NONBLOCK). Such a call keeps its
+ * thread, and when all threads are kept so, every further call here, and of io.h those on files
+ * that need a thread, waits for one, and can be cancelled while it does: where that may happen, ask
+ * for more threads than calls that may hang, and watch coil_stats for `blocking` above that number.
+ * Paths and buffers may be on the stack.  -ENOMEM, -EAGAIN: no thread could be had. Reading and
+ * writing is in io.h. */
 
 /* O_CLOEXEC is added. The answer is the descriptor. */
 COIL_API COIL_MUST_CHECK int coil_openat(int dirfd, const char *path, int flags, mode_t mode);

@@ -32,7 +32,7 @@ struct coil_loop_options {
     unsigned int cq_entries; /* io_uring's completion queue. 0: 4096 */
     size_t stack_size;       /* of a task, bytes, 16 KiB to 1 GiB. 0: 64 KiB */
 
-    unsigned int blocking_threads; /* at the most, for file calls. 0: 4 */
+    unsigned int blocking_threads; /* at the most, for file calls (file.h). 0: 4 */
 
     uint64_t shuffle_seed; /* for tests: not 0 runs ready tasks in an order drawn from
                             * the seed, so that one that gives way may be the next to run */
@@ -97,7 +97,7 @@ COIL_API int coil_loop_stats(struct coil_stats *ret);
 /* How to run on every core. Zeroed, it asks for the defaults; NULL does too. */
 struct coil_runtime_options {
     /* How many loops. 0: one per core of the calling thread's affinity mask, no more than a
-     * container's CPU quota (/sys/fs/cgroup/cpu.max) allows. */
+     * container's CPU quota allows (cpu.max, of cgroup v2, of its group and those around it). */
     unsigned int loops;
     int unpinned; /* not 0: do not pin each loop to its core */
     struct coil_loop_options loop;
