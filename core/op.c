@@ -115,6 +115,7 @@ const char coil__op_names[OP_NAME_COUNT][OP_NAME_SIZE] = {
     [OP_CALL + CALLS_FSYNC] = "fsync",
     [OP_CALL + CALLS_FDATASYNC] = "fdatasync",
     [OP_CALL + CALLS_FTRUNCATE] = "ftruncate",
+    [OP_CALL + CALLS_TRUNCATE] = "truncate",
     [OP_CALL + CALLS_STATX] = "statx",
     [OP_CALL + CALLS_RENAMEAT] = "renameat",
     [OP_CALL + CALLS_UNLINKAT] = "unlinkat",

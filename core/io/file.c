@@ -142,7 +142,7 @@ int coil_truncate(const char *path, off_t length)
 
     if (length < 0)
         return -EINVAL;
-    return path ? (int)run(&c, do_truncate) : -EFAULT;
+    return path ? (int)run(&c, CALLS_TRUNCATE, do_truncate) : -EFAULT;
 }
 
 static ssize_t do_statx(struct op *op)
@@ -270,7 +270,7 @@ static int directory_fill(struct coil_directory *d)
 
     if (d->at_ < d->end_) {
         struct coil_task *self = coil__sync_self("coil_directory_next");
-        int r = sync_checkpoint(self);
+        int r = task_checkpoint(self);
 
         return r < 0 ? r : sync_answer(self, 1);
     }
