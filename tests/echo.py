@@ -8,6 +8,7 @@ import errno
 import functools
 import random
 import re
+import select
 import shutil
 import signal
 import socket
@@ -157,6 +158,21 @@ def test_a_client_that_says_nothing_is_closed_at_its_deadline_and_not_before():
         assert server.ledger()['timed out'] == 1
 
 
+def test_clients_that_say_nothing_are_closed_in_the_order_of_their_deadlines():
+    with Server('--loops', '1', '--idle', '500') as server, contextlib.ExitStack() as stack:
+        clients = []
+        for _ in range(4):
+            clients.append(stack.enter_context(server.connect()))
+            ask(clients[-1], b'hello')
+            threading.Event().wait(0.1)  # the distance between their deadlines
+        while clients:  # whoever is next is closed no later than all that come after
+            ended, _, _ = select.select(clients, [], [], PATIENCE_S)
+            assert clients[0] in ended, f'{len(ended)} closed, and not the first of {len(clients)}'
+            assert clients.pop(0).recv(1) == b''
+        server.terminate()
+        assert server.ledger()['timed out'] == 4
+
+
 def test_a_client_that_talks_is_not_closed_though_all_of_it_lasts_longer_than_the_deadline():
     with Server('--idle', '1000') as server, server.connect() as c:
         end = time.monotonic() + 1.5
@@ -202,7 +218,8 @@ def test_a_client_that_never_reads_costs_bounded_memory_and_delays_nobody():
                 sent += c.send(b'x' * 65536)
         assert sent < most, f'it swallowed {sent} bytes'
         grown = server.resident_bytes() - before
-        assert grown < 1 << 20, f'it grew by {grown} bytes'
+        bound = (8 if 'TSAN_OPTIONS' in os.environ else 1) << 20  # TSan keeps notes beside all memory
+        assert grown < bound, f'it grew by {grown} bytes'
         ask(other, b'still there?')
         server.terminate()
         c.close()

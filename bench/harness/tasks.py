@@ -429,7 +429,8 @@ def progress(text):
 
 def main():
     options = arguments()
-    context = types.SimpleNamespace(commands={}, configs={}, 
+    context = types.SimpleNamespace(
+        commands={}, configs={},
         **vars(options), rng=random.Random(1), log_folder=options.build / "logs", progress=progress)
     made = run(context)
     progress("")

@@ -470,7 +470,8 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, help="the file for the rows, as JSON")
     options = parser.parse_args()
-    context = types.SimpleNamespace(commands={}, configs={}, 
+    context = types.SimpleNamespace(
+        commands={}, configs={},
         build=options.build.resolve(), quick=options.quick, peers=options.peers,
         rng=random.Random(options.seed), log_folder=options.build.resolve() / "bench/logs",
         progress=lambda text: print(text, file=sys.stderr))

@@ -61,13 +61,15 @@ void coil__task_main(struct coil_task *self)
     result = self->fn(self->arg);
     check_not_forked(self);
     check_scopes_ended(self);
+    if (unlikely(self->role & ROLE_AGAIN)) {
+        orphan_holds(self);
+        result = coil__dormant_again(self, result);
+    }
     if (unlikely(self->locals))
         coil__locals_drop(self->loop, &self->locals);
     if (unlikely(self->holds)) /* last: a slot's destructor may have added some */
         orphan_holds(self);
 
-    if (unlikely(self->role & ROLE_AGAIN))
-        result = coil__dormant_again(self, result);
     was_cancelled = self->own.seen & ASK_STOP || self->told_to_stop;
     rc = scope_leave(&self->own, result);
     if (self->group)

@@ -68,8 +68,8 @@ void coil__lot_remove(struct waiter *w);
 /* An abort function: takes a waiter out of all lots it waits in. DONE. */
 enum coil_abort coil__lot_leave(void *waiter);
 
-/* Waits in lot, with w, of which item, count, handle and left are the caller's. 0 or more: the result
- * given to lot_wake. -ECANCELED: w is out of the lot. In either case the lot may be gone. No
+/* Waits in lot, with w, of which item, count, handle and left are the caller's. 0 or more: the
+ * result given to lot_wake. -ECANCELED: w is out of the lot. In either case the lot may be gone. No
  * checkpoint before: for that see task_checkpoint. */
 static inline int coil__lot_wait(struct lot *lot, struct waiter *w, const char *what)
 {
