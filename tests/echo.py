@@ -6,6 +6,7 @@
 import contextlib
 import errno
 import functools
+import os
 import random
 import re
 import select

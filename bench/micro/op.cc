@@ -1,5 +1,5 @@
-/* op.cc - what does the least operation cost that goes through the whole runtime: a wait for what is
- * ready already, and a call in a thread of the blocking pool?
+/* op.cc - what does the least operation cost that goes through the whole runtime: a wait for what
+ * is ready already, and a call in a thread of the blocking pool?
  */
 
 #include "bench.h"
