@@ -309,7 +309,7 @@ static int settle(const struct actor *a, int expected, int rc)
 {
     back(a);
     if (expected == MODEL_WAITS)
-        expected = model_answer(&model, a->id, rc);
+        expected = model_answer(&model, a->id);
     if (rc != expected)
         fprintf(stderr, "%s: %d, and not %d: ", a->name, rc, expected);
     HOLDS(rc == expected);
@@ -371,6 +371,7 @@ static void compare_errors(const struct thing *t)
 
         HOLDS(coil_group_error(&t->group, (size_t)i, &e) == 0);
         HOLDS(e.code == n->errors[i]);
+        HOLDS(same_words(e.message, n->error_words[i]));
         HOLDS(same_words(e.task, name_of(n->error_of[i])));
     }
 }
@@ -949,6 +950,8 @@ static int wait_for_any(struct actor *a)
     if (!b)
         return 0;
     trace(a, "waits for %s", b->name);
+    if (b != a)
+        model_look(&model, coil_now());
     expected = model_wait(&model, a->id, b->id);
     return settle(a, expected, coil_task_wait(&b->handle));
 }
@@ -974,10 +977,13 @@ static enum coil_abort leave_the_park(void *ctx)
 static int park(struct actor *a)
 {
     const bool can_abort = !chance(4);
-    const int expected = model_park(&model, a->id, can_abort, chance(2));
+    int expected;
     int rc;
 
     trace(a, "parks");
+    expected = model_park(&model, a->id, can_abort, chance(2));
+    if (!model_cancelled(&model, model.tasks[a->id].inner))
+        model_look(&model, coil_now()); /* a past deadline acts on who is parked by now */
     a->parked = true;
     a->aborts = 0;
     rc = coil_park(can_abort ? leave_the_park : NULL, a, "the model");
@@ -1022,9 +1028,11 @@ static void yield(struct actor *a)
 
 static int sleep_until(struct actor *a, int64_t until_ns)
 {
-    const int expected = model_sleep(&model, a->id, until_ns);
+    int expected;
 
     trace(a, "sleeps until %lld", (long long)until_ns);
+    model_look(&model, coil_now());
+    expected = model_sleep(&model, a->id, until_ns);
     return settle(a, expected, coil_sleep_until(until_ns));
 }
 

@@ -60,6 +60,7 @@ struct model_node {
     int services; /* of these */
     bool gave_in; /* a child returned -ECANCELED for somebody further up */
     int errors[MODEL_ERRORS];
+    const char *error_words[MODEL_ERRORS];
     int error_of[MODEL_ERRORS]; /* which task's */
     int error_count;
 };
@@ -108,7 +109,6 @@ struct model_task {
     int item;         /* sent, or received */
     int64_t until_ns; /* of a sleep; of a dormant one */
     int answer;
-    bool or_done;      /* or it may be 0, and -ECANCELED */
     bool awaits_abort; /* parked, and has not been told that it is cancelled */
     bool leaves;       /* ... when it is */
     int aborts;
@@ -182,8 +182,8 @@ void model_look(struct model *m, int64_t now_ns);
 /* A step of t begins. */
 void model_step(struct model *m, int t, int64_t now_ns);
 
-/* What the call has to answer that t was in, and that answered rc: some have a choice. */
-int model_answer(struct model *m, int t, int rc);
+/* What the call has to answer that t was in. */
+int model_answer(const struct model *m, int t);
 
 /* --- What can be asked --- */
 
