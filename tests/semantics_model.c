@@ -752,6 +752,7 @@ void model_step(struct model *m, int t, int64_t now_ns)
     if (looks_before(m, t, now_ns))
         model_look(m, now_ns);
     m->acts++;
+    m->steps++;
     m->running = t;
     if (task->state == MODEL_OUTSIDE) {
         begin_some_round(m, t);
@@ -765,6 +766,15 @@ void model_step(struct model *m, int t, int64_t now_ns)
         task->answer = model_check(m, t);
     if (task->state == MODEL_RUNNING)
         task->waits = MODEL_NOTHING;
+}
+
+/* 4.1 */
+bool model_any_ready(const struct model *m)
+{
+    for (int t = 0; t < m->task_count; t++)
+        if (m->tasks[t].state == MODEL_READY)
+            return true;
+    return false;
 }
 
 int model_answer(const struct model *m, int t)
@@ -920,7 +930,6 @@ int model_acquire(struct model *m, int t, bool may_wait)
 /* 5.4: beyond the maximum there is nothing. */
 int model_release(struct model *m)
 {
-    m->acts++;
     if (m->semaphore_queue.count)
         wake(m, queue_first(&m->semaphore_queue), 0);
     else if (m->semaphore == m->semaphore_max)
