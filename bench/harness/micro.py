@@ -60,7 +60,7 @@ BENCHES = {
 
 
 def repetitions(context):
-    return 5 if context.quick else 10
+    return 3 if context.quick else 10
 
 
 def plan(context):
@@ -68,7 +68,7 @@ def plan(context):
 
 
 def estimate_s(context):
-    return 36 if context.quick else 130
+    return 24 if context.quick else 130
 
 
 def command(context):
