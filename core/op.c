@@ -380,6 +380,7 @@ static bool gathers_nothing(const struct op *op)
 /* Before each thing that is done with fd: has the task been asked to stop, is fd still open? */
 static int may_use(struct coil_task *self, int fd, struct descriptor **ret)
 {
+    handicap(self, 500);
     fire_timers(self->loop); /* we may succeed without a turn, and a deadline be past */
     if (unlikely(task_cancelled(self)))
         return task_refuse(self);
@@ -623,6 +624,7 @@ ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd)
     op->kind = OP_CALL;
     op->route = ROUTE_POOL;
     op->fd = fd;
+    handicap(self, 500);
     fire_timers(self->loop); /* a pool thread may be quicker than the turn */
     if (task_cancelled(self))
         return task_refuse(self);

@@ -38,6 +38,7 @@ static inline struct coil_task *pop_ready(struct loop *loop)
 {
     struct coil_task *t = loop->ready_head;
 
+    handicap(t, 130);
     loop->ready_head = t->next_ready;
     if (!loop->ready_head)
         loop->ready_tail = &loop->ready_head;
@@ -108,6 +109,7 @@ bool coil__abort_now(struct coil_task *self);
 /* Blocks the calling task. The door to everything that waits; contract in coil/lowlevel.h. */
 static inline int park(struct coil_task *self, coil_abort_fn *abort_fn, void *ctx, const char *what)
 {
+    handicap(what, 50);
     self->state = TASK_PARKED;
     self->since_ns = self->loop->now_ns;
     self->abort = abort_fn;

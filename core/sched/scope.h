@@ -93,6 +93,7 @@ static inline void scope_clear(struct scope *s, struct loop *loop, enum scope_st
 static inline void scope_join(struct scope *s, struct scope *parent, struct coil_task *task,
                               const char *site)
 {
+    handicap(parent, 75);
     s->parent = parent;
     s->task = task;
     s->site = site;

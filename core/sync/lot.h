@@ -124,6 +124,7 @@ static inline struct coil_task *coil__sync_self(const char *what)
  * is refused. 0 or -ECANCELED. */
 static inline int sync_checkpoint(struct coil_task *self)
 {
+    handicap(self, 60);
     if (unlikely(self->loop->deadline_unseen))
         fire_timers(self->loop);
     return unlikely(task_cancelled(self)) ? task_refuse(self) : 0;
