@@ -3,7 +3,8 @@
  *  1. Every submitted op ends exactly once: done, failed or cancelled.
  *  2. It completes inside wait, on the loop's own thread, and nowhere else, unless cancel says that
  *     it is over. submit and cancel never call back, so their callers need not be ready for it.
- *     User code never runs inside wait: a completion makes a task ready, no more.
+ *     User code never runs inside wait: a completion makes a task ready, no more, and who wants to
+ *     hear of that hears it afterwards.
  *  3. cancel is a wish. Either the op is over there and then, with no effect; or it still
  *     completes, with -ECANCELED, or, if it had already happened, with its real result and all of
  *     its effect. The result wins.
@@ -47,7 +48,33 @@ enum op_kind {
     OP_CONNECT, /* ptr: sockaddr, len: its length. The core's, or a readiness backend's */
     OP_POLL,    /* flags: POLLIN or POLLOUT */
     OP_PAUSE,   /* wait a while: for what cannot be waited for */
-    OP_CALL,    /* call: for the blocking pool only */
+    OP_CALL,    /* call, what: for the blocking pool only */
+};
+
+/* Which call an OP_CALL is: for who looks on, and for tests. Adding one: a member here, its name in
+ * op.c. */
+enum op_what {
+    CALLS_ANY,
+    CALLS_OPENAT,
+    CALLS_OPENAT2,
+    CALLS_MKOSTEMP,
+    CALLS_MKDTEMP,
+    CALLS_READ_FILE,
+    CALLS_WRITE_FILE,
+    CALLS_FSYNC,
+    CALLS_FDATASYNC,
+    CALLS_FTRUNCATE,
+    CALLS_TRUNCATE,
+    CALLS_STATX,
+    CALLS_RENAMEAT,
+    CALLS_UNLINKAT,
+    CALLS_MKDIRAT,
+    CALLS_LINKAT,
+    CALLS_SYMLINKAT,
+    CALLS_READLINKAT,
+    CALLS_GETDENTS,
+    CALLS_CLOSE,
+    CALLS_COUNT,
 };
 
 enum op_state {
@@ -63,36 +90,61 @@ enum op_route {
 };
 
 /* One I/O request. It lives on the stack of the task that waits for it, which does not return
- * before it is done. */
+ * before it is done; or, of nobody's, in what has a million of them: so it is small. */
 struct op {
-    uint8_t kind;  /* enum op_kind */
-    uint8_t state; /* enum op_state: whose it is */
-    uint8_t route; /* enum op_route: a cancel goes the same way */
-    bool writes;   /* which side of the descriptor */
-    bool asked;    /* a cancel has been wished for */
-    bool closed;   /* ... because of coil_close */
-    bool shielded; /* cancellation does not reach it */
-    bool started;  /* OP_CONNECT: the attempt is on its way */
+    uint8_t kind;        /* enum op_kind */
+    uint8_t state;       /* enum op_state: whose it is */
+    uint8_t route;       /* enum op_route: a cancel goes the same way */
+    uint8_t phase;       /* the backend's, or the pool's, while pending */
+    bool writes;         /* which side of the descriptor */
+    bool asked : 1;      /* a cancel has been wished for */
+    bool closed : 1;     /* ... because of coil_close */
+    bool shielded : 1;   /* cancellation does not reach it */
+    bool started : 1;    /* OP_CONNECT: the attempt is on its way */
+    bool is_nobodys : 1; /* done is called, no task is woken */
+    uint8_t what;        /* OP_CALL: enum op_what; else 0 */
     uint32_t flags;
     int fd;
-    void *ptr;
-    size_t len;
+    union {
+        void *ptr;
+        ssize_t (*call)(struct op *op); /* OP_CALL */
+    };
+    union {
+        size_t len;
+        socklen_t *addrlen; /* OP_ACCEPT */
+    };
     int64_t offset; /* -1: the descriptor's own position */
-    socklen_t *addrlen;
-    ssize_t (*call)(struct op *op);
-    ssize_t result;
-    struct coil_task *task;        /* who waits; NULL if done is set: */
-    void (*done)(struct op *op);   /* called instead, within wait; may not call back */
+    union {
+        struct coil_task *task;      /* who waits */
+        void (*done)(struct op *op); /* within wait; may not call back */
+    };
     struct descriptor *descriptor; /* NULL for a call without one */
     struct op *next_on_descriptor;
-
-    /* The backend's, or the pool's, while pending. */
-    struct list link;
-    struct mail mail;
-    uint32_t slot;
-    uint32_t sq_position;
-    uint8_t phase;
+    union {
+        struct list link; /* the backend's, or the pool's, while pending */
+        struct mail mail; /* of whoever tells us that it is over */
+    };
+    union {
+        ssize_t result; /* once it is over */
+        struct {        /* the backend's, while pending */
+            uint32_t slot;
+            uint32_t sq_position;
+        };
+    };
 };
+
+/* Who waits for op. NULL: nobody. */
+static inline struct coil_task *op_task(const struct op *op)
+{
+    return op->is_nobodys ? NULL : op->task;
+}
+
+/* Has done called when op is over. */
+static inline void op_then(struct op *op, void (*done)(struct op *op))
+{
+    op->is_nobodys = true;
+    op->done = done;
+}
 
 /* Receives what comes beside the stream, of which readiness to read says nothing. */
 static inline bool op_is_out_of_band(const struct op *op)
@@ -150,8 +202,20 @@ struct coil__backend_ops {
     void (*forget)(struct backend *b, int fd, struct descriptor *d);
 
     /* An operation is about to begin, on whatever route: may answer in its place (< 0), or shorten
-     * it (0). For tests: NULL where the world is real. */
+     * it (0). A close is done by then, and its answer is what can be changed. For tests: NULL where
+     * the world is real. */
     int (*meddle)(struct backend *b, struct op *op);
+
+    /* Is there a stack for one more task? Asked of a loop that may_lack_stacks; likewise. */
+    bool (*has_stack)(struct backend *b);
+
+    /* t makes a call that can wait, and ASK_TELL has it told: may cancel if the call may refuse.
+     * Likewise. */
+    void (*call_begins)(struct backend *b, struct coil_task *t, bool may_refuse);
+
+    /* Nobody runs, and what has completed is delivered: may cancel. Once before each wait and once
+     * after, of a loop that is stepwise; likewise. */
+    void (*between_steps)(struct backend *b);
 };
 
 extern const struct coil__backend_ops coil__uring_ops;
@@ -160,9 +224,15 @@ extern const struct coil__backend_ops coil__epoll_ops;
 /* In the library for tests only, coil-testing; choose.c does without elsewhere. */
 extern const struct coil__backend_ops coil__testing_ops;
 
-/* What a task that waits for an op of this kind is said to wait for. */
-#define OP_NAME_SIZE 20
-extern const char coil__op_names[][OP_NAME_SIZE];
+/* What a task that waits for an op is said to wait for, by its kind plus what. */
+#define OP_NAME_SIZE  20
+#define OP_NAME_COUNT (OP_CALL + CALLS_COUNT + 1)
+extern const char coil__op_names[OP_NAME_COUNT][OP_NAME_SIZE];
+
+static inline unsigned int op_name_index(const struct op *op)
+{
+    return (unsigned int)op->kind + op->what;
+}
 
 /* The core's two upcalls. */
 

@@ -22,7 +22,7 @@ void coil__op_complete(struct op *op, ssize_t result)
     loop->operations--;
     if (op->asked && result != -ECANCELED)
         loop->late_results++;
-    if (unlikely(op->done))
+    if (unlikely(op->is_nobodys))
         op->done(op);
     else
         unpark(op->task, 0);
@@ -92,17 +92,43 @@ static enum coil_abort hurry(void *op)
 
 /* What a task parks for, when it parks here. An array for all, since one is told from another's
  * words, which may be the same, by its address. */
-const char coil__op_names[][OP_NAME_SIZE] = {
-    [OP_READ] = "read",          [OP_WRITE] = "write",
-    [OP_READV] = "readv",        [OP_WRITEV] = "writev",
-    [OP_RECV] = "recv",          [OP_SEND] = "send",
-    [OP_RECVMSG] = "recvmsg",    [OP_SENDMSG] = "sendmsg",
-    [OP_ACCEPT] = "accept",      [OP_CONNECT] = "connect",
-    [OP_POLL] = "poll",          [OP_PAUSE] = "room at the peer",
-    [OP_CALL] = "blocking call", "close",
+const char coil__op_names[OP_NAME_COUNT][OP_NAME_SIZE] = {
+    [OP_READ] = "read",
+    [OP_WRITE] = "write",
+    [OP_READV] = "readv",
+    [OP_WRITEV] = "writev",
+    [OP_RECV] = "recv",
+    [OP_SEND] = "send",
+    [OP_RECVMSG] = "recvmsg",
+    [OP_SENDMSG] = "sendmsg",
+    [OP_ACCEPT] = "accept",
+    [OP_CONNECT] = "connect",
+    [OP_POLL] = "poll",
+    [OP_PAUSE] = "room at the peer",
+    [OP_CALL + CALLS_ANY] = "blocking call",
+    [OP_CALL + CALLS_OPENAT] = "openat",
+    [OP_CALL + CALLS_OPENAT2] = "openat2",
+    [OP_CALL + CALLS_MKOSTEMP] = "mkostemp",
+    [OP_CALL + CALLS_MKDTEMP] = "mkdtemp",
+    [OP_CALL + CALLS_READ_FILE] = "read_file",
+    [OP_CALL + CALLS_WRITE_FILE] = "write_file",
+    [OP_CALL + CALLS_FSYNC] = "fsync",
+    [OP_CALL + CALLS_FDATASYNC] = "fdatasync",
+    [OP_CALL + CALLS_FTRUNCATE] = "ftruncate",
+    [OP_CALL + CALLS_TRUNCATE] = "truncate",
+    [OP_CALL + CALLS_STATX] = "statx",
+    [OP_CALL + CALLS_RENAMEAT] = "renameat",
+    [OP_CALL + CALLS_UNLINKAT] = "unlinkat",
+    [OP_CALL + CALLS_MKDIRAT] = "mkdirat",
+    [OP_CALL + CALLS_LINKAT] = "linkat",
+    [OP_CALL + CALLS_SYMLINKAT] = "symlinkat",
+    [OP_CALL + CALLS_READLINKAT] = "readlinkat",
+    [OP_CALL + CALLS_GETDENTS] = "getdents",
+    [OP_CALL + CALLS_CLOSE] = "close",
+    [OP_CALL + CALLS_COUNT] = "close", /* while others let go of the descriptor */
 };
 
-#define CLOSE_WAIT (count_of(coil__op_names) - 1)
+#define CLOSE_WAIT (OP_CALL + CALLS_COUNT)
 
 bool coil__op_waited_for(const struct coil_task *t, int *ret_fd)
 {
@@ -167,7 +193,7 @@ static ssize_t submit_and_wait(struct coil_task *self, struct op *op)
 
     if (r < 0)
         return r;
-    (void)park(self, op->shielded ? NULL : hurry, op, coil__op_names[op->kind]);
+    (void)park(self, op->shielded ? NULL : hurry, op, coil__op_names[op_name_index(op)]);
     assert(op->state == OP_DONE);
 
     if (op->result != -ECANCELED)
@@ -178,11 +204,6 @@ static ssize_t submit_and_wait(struct coil_task *self, struct op *op)
         return -EIO; /* the kernel's own idea: not what we call cancelled */
     self->told_to_stop = true;
     return -ECANCELED;
-}
-
-static uint8_t side_of(const struct op *op)
-{
-    return op->writes ? SIDE_WRITE : SIDE_READ;
 }
 
 static void link_to(struct op *op, struct descriptor *d)
@@ -314,13 +335,20 @@ static ssize_t do_in_pool(struct coil_task *self, struct op *op)
     return try_and_wait(self, op, 0);
 }
 
+/* What a test wants of op: to fail so, or 0, perhaps for less of it. */
+static inline int meddle(struct loop *loop, struct op *op)
+{
+    return unlikely(loop->ops->meddle) ? loop->ops->meddle(loop->backend, op) : 0;
+}
+
 static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *d)
 {
     const struct coil__backend_ops *ops = self->loop->ops;
     ssize_t r;
 
     op->descriptor = d;
-    if (unlikely(ops->meddle) && (r = ops->meddle(self->loop->backend, op)) < 0)
+    r = meddle(self->loop, op);
+    if (unlikely(r < 0))
         return r;
     if (is_for_pool(op, d, ops->readiness))
         op->route = ROUTE_POOL;
@@ -328,7 +356,7 @@ static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *
         return try_and_wait(self, op, 0);
     if (!ops->readiness && unlikely(ring_may_only_wait(op, d)))
         return try_and_wait(self, op, op->writes ? POLLOUT : POLLIN);
-    if (ops->readiness && (d->ready & side_of(op) || !op_speaks_for_its_side(op))) {
+    if (ops->readiness && (d->ready & side_of(op->writes) || !op_speaks_for_its_side(op))) {
         r = coil__op_perform(op);
         if (r != -EAGAIN)
             return r;
@@ -380,18 +408,19 @@ static bool gathers_nothing(const struct op *op)
 /* Before each thing that is done with fd: has the task been asked to stop, is fd still open? */
 static int may_use(struct coil_task *self, int fd, struct descriptor **ret)
 {
+    int r;
+
     handicap(self, 500);
     fire_timers(self->loop); /* we may succeed without a turn, and a deadline be past */
-    if (unlikely(task_cancelled(self)))
-        return task_refuse(self);
-    return descriptor_get(self->loop, fd, ret);
+    r = task_checkpoint(self);
+    return likely(r >= 0) ? descriptor_get(self->loop, fd, ret) : r;
 }
 
 static int take_side_of(struct descriptor *d, const struct op *op)
 {
-    if (unlikely(d->busy & side_of(op)))
+    if (unlikely(d->busy & side_of(op->writes)))
         return -EBUSY;
-    d->busy |= side_of(op);
+    d->busy |= side_of(op->writes);
     return 0;
 }
 
@@ -404,7 +433,7 @@ static int take_side(struct coil_task *self, const struct op *op, struct descrip
 
 static void give_side_back(const struct op *op, struct descriptor *d)
 {
-    d->busy &= (uint8_t)~side_of(op);
+    d->busy &= (uint8_t)~side_of(op->writes);
 }
 
 /* No position to fight over, so no -EBUSY. What is not a file has no offsets: whether the ring
@@ -419,7 +448,9 @@ static ssize_t run_at_offset(struct coil_task *self, struct op *op)
     if (d->kind == FD_FILE)
         return run_on(self, op, d);
     op->descriptor = d;
-    r = coil__op_perform(op);
+    r = meddle(self->loop, op);
+    if (r >= 0)
+        r = coil__op_perform(op);
     return r == -EAGAIN ? -ESPIPE : r;
 }
 
@@ -478,39 +509,67 @@ static bool is_said_once(ssize_t error)
     return error != -ECANCELED && error != -EFAULT && error != -ENOMEM;
 }
 
-/* Nobody gets in between: the side is ours throughout, and d stays, hold being on its list. */
-static ssize_t run_rounds(struct coil_task *self, const struct op *op, struct descriptor *d,
-                          size_t *ret_done)
+static struct op round_of(const struct op *op, char *ptr, size_t len)
+{
+    return (struct op){
+        .kind = op->kind,
+        .writes = op->writes,
+        .flags = op->flags,
+        .fd = op->fd,
+        .ptr = ptr,
+        .len = len < OP_LEN_MOST ? len : OP_LEN_MOST,
+        .offset = -1,
+    };
+}
+
+/* What op, which is over, has left of len bytes at ptr. Nobody gets in between: the side is ours
+ * throughout, and d stays, hold being on its list. */
+static ssize_t run_rest(struct coil_task *self, const struct op *op, struct descriptor *d,
+                        char *ptr, size_t len, size_t *done)
 {
     struct op hold = {.state = OP_IDLE};
     const bool told_to_stop = self->told_to_stop;
-    size_t done = 0;
     ssize_t r;
 
     link_to(&hold, d);
-    for (;;) {
-        struct op round = *op;
+    do {
+        struct op round = round_of(op, ptr + *done, len - *done);
 
-        round.ptr = (char *)op->ptr + done;
-        round.len = op->len - done < OP_LEN_MOST ? op->len - done : OP_LEN_MOST;
-        r = run_with_side(self, &round, d);
-        if (r > 0)
-            done += (size_t)r;
-        if (r <= 0 || done == op->len || d->kind >= FD_DATAGRAM)
-            break;
         task_charge(self);
         r = may_use(self, op->fd, &d);
         if (r < 0)
             break;
-    }
-    if (r < 0 && done && !op->writes) { /* the count is what the caller is told, and only that */
+        r = run_with_side(self, &round, d);
+        if (r > 0)
+            *done += (size_t)r;
+    } while (r > 0 && *done < len);
+    if (r < 0 && !op->writes) { /* the count is what the caller is told, and only that */
         self->told_to_stop = told_to_stop;
         if (is_said_once(r))
-            d->late_error = (int)r;
+            d->late_error = (int16_t)r;
     }
     unlink_from(&hold, d);
-    *ret_done = done;
     return r;
+}
+
+/* Mostly the first round is the last. */
+static ssize_t run_rounds(struct coil_task *self, struct op *op, struct descriptor *d,
+                          size_t *ret_done)
+{
+    const bool all_at_once = d->kind >= FD_DATAGRAM;
+    const size_t len = op->len;
+    char *ptr = op->ptr;
+    ssize_t r;
+
+    if (len > OP_LEN_MOST)
+        op->len = OP_LEN_MOST;
+    r = run_with_side(self, op, d);
+    if (r <= 0)
+        return r;
+    *ret_done = (size_t)r;
+    if (*ret_done == len || all_at_once)
+        return r;
+    return d->closing ? -EBADF : run_rest(self, op, d, ptr, len, ret_done);
 }
 
 ssize_t coil__op_run_all(struct op *op, int fd, bool writes, size_t *ret_done)
@@ -538,14 +597,17 @@ int coil__op_look(struct op *op)
     struct descriptor *d;
     int r;
 
-    if (unlikely(!coil__here.loop))
-        coil__die_outside("an I/O call", NULL);
+    if (unlikely(!coil__here.loop)) /* nobody reads or closes it but the caller */
+        return op->fd < 0 ? -EBADF : (int)coil__op_perform(op);
     r = descriptor_get(coil__here.loop, op->fd, &d);
     if (r < 0)
         return r;
-    if (d->busy & side_of(op))
+    if (d->busy & side_of(op->writes))
         return -EBUSY;
     op->descriptor = d;
+    r = meddle(coil__here.loop, op);
+    if (r < 0)
+        return r;
     return !op->writes && d->late_error ? 0 : (int)coil__op_perform(op);
 }
 
@@ -626,10 +688,11 @@ ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd)
     op->fd = fd;
     handicap(self, 500);
     fire_timers(self->loop); /* a pool thread may be quicker than the turn */
-    if (task_cancelled(self))
-        return task_refuse(self);
-    if (unlikely(self->loop->ops->meddle) &&
-        (r = self->loop->ops->meddle(self->loop->backend, op)) < 0)
+    r = task_checkpoint(self);
+    if (r < 0)
+        return r;
+    r = meddle(self->loop, op);
+    if (r < 0)
         return r;
     r = hold_descriptor(self->loop, op, fd);
     if (r < 0)

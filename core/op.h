@@ -32,7 +32,7 @@ struct op coil__op_poll(int fd, bool writes);
 /* For who waits for several things at once, and says so in op->done: it is called, inside wait, in
  * the place of waking the task. op is from coil__op_poll.
  *
- * look: 0 if it is ready, -EAGAIN if not; -EBADF, -EBUSY, -ENOMEM.
+ * look: 0 if it is ready, -EAGAIN if not; -EBADF, -EBUSY, -ENOMEM. Also outside of a loop.
  * begin: 0, and op->done will be called; or -EBADF, -EBUSY, -ENOMEM, and it is over.
  * begin_ready: the same for one that is ready: it is over, and op->done will not be called.
  * stop: asks a pending op to hurry. True: it is over, and done will not be called.

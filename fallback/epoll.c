@@ -3,7 +3,11 @@
  * Each descriptor is registered once, for both directions, edge-triggered. The core has tried the
  * system call before it submits, so what arrives here waits for an edge; when one comes the call is
  * made again, in wait. The kernel never owns a buffer, and the descriptor lists who waits, so there
- * is nothing to cancel. */
+ * is nothing to cancel.
+ *
+ * After a short count the core does not try: that saves a system call a request. But the guess may
+ * be wrong, and then no edge comes. So whoever waits by it is tried once, when nothing has happened
+ * for a while or much has: late, for what should not be, and at no cost for what is. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
@@ -17,8 +21,11 @@
 #include "../core/backend.h"
 #include "../core/io/descriptor.h"
 
-#define EVENTS_MOST 256
+#define EVENTS_MOST 64 /* a look: more, and the first are out of the cache when their tasks run */
 #define SKIPS_MOST  32 /* looks at the kernel in a row that a loop with ready tasks may leave out */
+#define GUESS_LOOKS 1024 /* a guess is good for so many looks, */
+#define GUESS_MS    10   /* or for so long a silence */
+#define GUESS_NS    (GUESS_MS * (int64_t)1000000)
 
 /* data of what is not a descriptor. Those of descriptors carry a generation above the number. */
 #define TO_WAKE  UINT64_MAX
@@ -29,6 +36,8 @@ struct backend {
     int wake_fd;
     int timer_fd; /* -1: epoll_pwait2 is there, Linux 5.11 */
     struct descriptors *descriptors;
+    struct list guesses; /* ops that wait by one, oldest first */
+    uint32_t looks;
     unsigned int skips;
     int64_t looked_at_tick;
     void *(*allocate)(void *ctx, void *ptr, size_t size);
@@ -60,19 +69,54 @@ static int epoll_submit(struct backend *b, struct op *op)
 {
     struct descriptor *d = op->descriptor;
 
-    return d->registered ? 0 : watch_descriptor(b, op->fd, d);
+    op->link.next = NULL;
+    if (!d->registered)
+        return watch_descriptor(b, op->fd, d); /* and hear at once how it is */
+    if (d->guessed & side_of(op->writes) && op_speaks_for_its_side(op)) {
+        op->sq_position = b->looks;
+        list_push_back(&b->guesses, &op->link);
+    }
+    return 0;
+}
+
+static void forget_guess(struct op *op)
+{
+    if (list_linked(&op->link))
+        list_remove(&op->link);
 }
 
 static bool epoll_cancel(struct backend *b, struct op *op)
 {
     (void)b;
-    (void)op;
+    forget_guess(op);
     return true;
 }
 
 static bool side_ready(const struct op *op)
 {
-    return op->descriptor->ready & (op->writes ? SIDE_WRITE : SIDE_READ) || op_is_out_of_band(op);
+    return op->descriptor->ready & side_of(op->writes) || op_is_out_of_band(op);
+}
+
+static void try_again(struct op *op)
+{
+    ssize_t r;
+
+    forget_guess(op); /* now it will be known */
+    r = coil__op_perform(op);
+    if (r != -EAGAIN)
+        coil__op_complete(op, r);
+}
+
+/* Tries those that wait by a guess: of this age, and no more than a batch. */
+static void check_guesses(struct backend *b, uint32_t least_looks)
+{
+    for (int i = 0; i < EVENTS_MOST && !list_empty(&b->guesses); i++) {
+        struct op *op = container_of(b->guesses.next, struct op, link);
+
+        if (b->looks - op->sq_position < least_looks)
+            return;
+        try_again(op);
+    }
 }
 
 static void edge(struct backend *b, const struct epoll_event *e)
@@ -94,14 +138,9 @@ static void edge(struct backend *b, const struct epoll_event *e)
         d->sticky |= SIDE_WRITE;
 
     for (struct op *op = d->ops; op; op = next) {
-        ssize_t r;
-
         next = op->next_on_descriptor;
-        if (op->state != OP_PENDING || op->route != ROUTE_BACKEND || !side_ready(op))
-            continue;
-        r = coil__op_perform(op);
-        if (r != -EAGAIN)
-            coil__op_complete(op, r);
+        if (op->state == OP_PENDING && op->route == ROUTE_BACKEND && side_ready(op))
+            try_again(op);
     }
 }
 
@@ -133,18 +172,21 @@ static int look(struct backend *b)
 
 static int sleep_until(struct backend *b, int64_t deadline_ns)
 {
+    const int patience_ms = list_empty(&b->guesses) ? -1 : GUESS_MS;
     struct timespec duration;
     int64_t ns;
 
     if (deadline_ns == INT64_MAX)
-        return epoll_wait(b->epoll_fd, b->events, EVENTS_MOST, -1);
+        return epoll_wait(b->epoll_fd, b->events, EVENTS_MOST, patience_ms);
     if (b->timer_fd >= 0) {
         struct itimerspec at = {.it_value = timespec_of(deadline_ns)};
 
         timerfd_settime(b->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
-        return epoll_wait(b->epoll_fd, b->events, EVENTS_MOST, -1);
+        return epoll_wait(b->epoll_fd, b->events, EVENTS_MOST, patience_ms);
     }
     ns = deadline_ns - coil__clock_now();
+    if (patience_ms > 0 && ns > GUESS_NS)
+        ns = GUESS_NS;
     duration = timespec_of(ns > 0 ? ns : 0);
     return epoll_pwait2(b->epoll_fd, b->events, EVENTS_MOST, &duration, NULL);
 }
@@ -167,12 +209,17 @@ static bool may_skip(struct backend *b)
 
 static void epoll_wait_ops(struct backend *b, int64_t deadline_ns)
 {
-    if (deadline_ns) {
+    int count;
+
+    if (!deadline_ns && may_skip(b))
+        return;
+    if (deadline_ns)
         b->skips = 0;
-        dispatch(b, sleep_until(b, deadline_ns));
-    } else if (!may_skip(b)) {
-        dispatch(b, look(b));
-    }
+    count = deadline_ns ? sleep_until(b, deadline_ns) : look(b);
+    dispatch(b, count);
+    b->looks++;
+    if (!list_empty(&b->guesses))
+        check_guesses(b, deadline_ns && count <= 0 ? 0 : GUESS_LOOKS);
 }
 
 static void epoll_wake(struct backend *b)
@@ -218,6 +265,7 @@ static int epoll_open(struct backend **ret, const struct backend_config *config,
     b->allocate = config->allocate;
     b->allocate_ctx = config->allocate_ctx;
     b->timer_fd = -1;
+    list_init(&b->guesses);
     b->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (b->epoll_fd < 0) {
         r = -errno;

@@ -533,3 +533,94 @@ Test(broadcast, without_memory_there_is_an_error_and_nothing_is_lost)
     supply_run(run_short);
     CHECK_EQ(supply.held, 0);
 }
+
+/* --- Statistics, and handles at file scope ---------------------------------------------------- */
+
+static struct coil_latest_receiver_stats latest_stats_of(const struct coil_latest_receiver *r)
+{
+    struct coil_latest_receiver_stats stats;
+
+    CHECK_EQ(coil_latest_receiver_stats(r, &stats), 0);
+    return stats;
+}
+
+COIL_TEST(broadcast, s5_a_latest_receivers_statistics)
+{
+    struct coil_latest l = latest_opened();
+    struct coil_latest_receiver r;
+    struct coil_latest_receiver late;
+    struct user u = {.latest = &r, .of = &l};
+    struct coil_group g;
+
+    CHECK_EQ(coil_latest_subscribe(&l, &r), 0);
+    CHECK_EQ(latest_stats_of(&r).unseen, 0);
+    coil_group_begin(&g);
+    spawn_user(&g, &u);
+    CHECK_EQ(latest_stats_of(&r).waiting, 1);
+    set(&l, 1); /* handed to the one who waits */
+    CHECK_EQ(latest_stats_of(&r).waiting, 0);
+    CHECK_EQ(latest_stats_of(&r).unseen, 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    set(&l, 2);
+    set(&l, 3);
+    CHECK_EQ(latest_stats_of(&r).unseen, 1);
+    CHECK_EQ(coil_latest_subscribe(&l, &late), 0);
+    CHECK_EQ(latest_stats_of(&late).unseen, 1);
+    coil_latest_close(&l);
+    CHECK_EQ(latest_stats_of(&r).unseen, 1);
+    CHECK_EQ(latest_now(&r), 3);
+    CHECK_EQ(latest_stats_of(&r).unseen, 0);
+    coil_latest_receiver_close(&r);
+    coil_latest_receiver_close(&late);
+    CHECK_EQ(coil_latest_receiver_stats(&r, &(struct coil_latest_receiver_stats){0}), -EBADF);
+}
+
+static struct coil_broadcast lasting = COIL_BROADCAST_INIT;
+static struct coil_broadcast_receiver lasting_receiver = COIL_BROADCAST_RECEIVER_INIT;
+static struct coil_latest lasting_latest = COIL_LATEST_INIT;
+static struct coil_latest_receiver lasting_latest_receiver = COIL_LATEST_RECEIVER_INIT;
+
+static void all_are_closed(void)
+{
+    struct coil_broadcast_receiver_stats receiver_stats;
+    struct coil_latest_receiver_stats latest_receiver_stats;
+    struct coil_broadcast_stats stats;
+    int item = 1;
+
+    CHECK_EQ(coil_broadcast_send(&lasting, &item), -EBADF);
+    CHECK_EQ(coil_broadcast_subscribe(&lasting, &lasting_receiver, 1), -EBADF);
+    CHECK_EQ(coil_broadcast_stats(&lasting, &stats), -EBADF);
+    CHECK_EQ(receive_now(&lasting_receiver), -EBADF);
+    CHECK_EQ(coil_broadcast_receiver_stats(&lasting_receiver, &receiver_stats), -EBADF);
+    CHECK_EQ(coil_latest_send(&lasting_latest, &item), -EBADF);
+    CHECK_EQ(coil_latest_subscribe(&lasting_latest, &lasting_latest_receiver), -EBADF);
+    CHECK_EQ(coil_latest_stats(&lasting_latest, &stats), -EBADF);
+    CHECK_EQ(latest_now(&lasting_latest_receiver), -EBADF);
+    CHECK_EQ(coil_latest_receiver_stats(&lasting_latest_receiver, &latest_receiver_stats), -EBADF);
+}
+
+static void close_all(void)
+{
+    coil_broadcast_receiver_close(&lasting_receiver);
+    coil_broadcast_close(&lasting);
+    coil_latest_receiver_close(&lasting_latest_receiver);
+    coil_latest_close(&lasting_latest);
+}
+
+COIL_TEST(broadcast, s5_a_static_handle_is_closed_until_it_is_opened)
+{
+    for (int round = 0; round < 2; round++) {
+        all_are_closed();
+        close_all();
+        CHECK_EQ(coil_broadcast_open(&lasting, sizeof(int)), 0);
+        CHECK_EQ(coil_broadcast_subscribe(&lasting, &lasting_receiver, 1), 0);
+        send_ints(&lasting, 5, 1);
+        CHECK_EQ(receive_now(&lasting_receiver), 5);
+        CHECK_EQ(coil_latest_open(&lasting_latest, sizeof(int)), 0);
+        CHECK_EQ(coil_latest_subscribe(&lasting_latest, &lasting_latest_receiver), 0);
+        set(&lasting_latest, 6);
+        CHECK_EQ(latest_now(&lasting_latest_receiver), 6);
+        close_all();
+    }
+    all_are_closed();
+}

@@ -503,6 +503,31 @@ COIL_TEST(channel, s5_6_a_closed_handle_says_ebadf_to_everything)
     line_close(&other);
 }
 
+/* As in a program that has them at file scope. */
+static struct line lasting = {.tx = COIL_SENDER_INIT, .rx = COIL_RECEIVER_INIT};
+
+COIL_TEST(channel, s5_a_static_handle_is_closed_until_it_is_opened)
+{
+    const struct coil_channel_options options = {.item_size = sizeof(int), .capacity = 1};
+    struct coil_channel_stats stats;
+    struct line clone;
+
+    for (int round = 0; round < 2; round++) {
+        CHECK_EQ(send_now(&lasting.tx, 1), -EBADF);
+        CHECK_EQ(receive_now(&lasting.rx), -EBADF);
+        CHECK_EQ(coil_sender_clone(&lasting.tx, &clone.tx), -EBADF);
+        CHECK_EQ(coil_receiver_clone(&lasting.rx, &clone.rx), -EBADF);
+        CHECK_EQ(coil_sender_stats(&lasting.tx, &stats), -EBADF);
+        CHECK_EQ(coil_receiver_stats(&lasting.rx, &stats), -EBADF);
+        line_close(&lasting);
+        CHECK_EQ(coil_channel_open(&lasting.tx, &lasting.rx, &options), 0);
+        CHECK_EQ(send_now(&lasting.tx, 1), 0);
+        CHECK_EQ(receive_now(&lasting.rx), 1);
+        line_close(&lasting);
+    }
+}
+
+/* anyio #671 */
 COIL_TEST(channel, s5_6_closed_wins_over_broken_and_over_the_end)
 {
     struct line l = line_of(1);

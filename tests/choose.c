@@ -107,6 +107,17 @@ Test(choose, a_seccomp_filter_with_ENOSYS_leaves_epoll_and_a_reason)
     CHECK(says(reason, "io_uring_setup: ENOSYS"));
 }
 
+Test(choose, a_kernel_that_knows_no_way_of_setting_up_our_ring_leaves_epoll_and_a_reason)
+{
+    need_uring();
+    deny(SYS_io_uring_setup, EINVAL);
+    CHECK_EQ(run_with(NULL), 0);
+    CHECK(says(name, "epoll"));
+    CHECK(says(reason, "io_uring_setup: EINVAL"));
+    CHECK_EQ(run_with("io_uring"), -ENOSYS);
+    CHECK(says(coil_run_error(), "io_uring_setup: EINVAL"));
+}
+
 Test(choose, a_ring_that_may_be_set_up_but_not_entered_leaves_epoll)
 {
     need_uring();

@@ -1,6 +1,8 @@
 /* dormant.c - tasks that have no stack until it is time: semantics.md 3, but for the first half of
  * 3.5. */
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -429,6 +431,7 @@ COIL_TEST(dormant, the_main_task_services_and_what_has_not_started_stay_awake)
     CHECK_EQ(coil_group_start(&g, say_again_too_early, &said, NULL), 0);
     CHECK_EQ(said, -EINVAL);
     CHECK_EQ(coil_group_spawn_later_with(&g, 0, say_again, &said, &options), -EINVAL);
+    CHECK_EQ(coil_group_spawn_readable_with(&g, 0, say_again, &said, &options), -EINVAL);
     CHECK_EQ(coil_group_end(&g, 0), 0);
 }
 
@@ -615,6 +618,115 @@ COIL_TEST(dormant, cancelled_with_its_group_it_takes_nothing)
     reader_close(&r);
 }
 
+/* What who waits for a task of its own group is told when the group is cancelled. */
+static int waiter_told(struct coil_group *g, struct coil_handle *h)
+{
+    struct coil_handle waiter;
+    struct coil_spawn_options options = {.handle = &waiter};
+
+    CHECK_EQ(coil_group_spawn_with(g, wait_for_it, h, &options), 0);
+    give_way();
+    coil_scope_cancel(coil_group_scope(g), NULL);
+    CHECK_EQ(coil_group_end(g, 0), 0);
+    CHECK_EQ(coil_task_status(h), COIL_STATUS_CANCELLED);
+    return coil_task_result(&waiter);
+}
+
+static int sleep_for_ever(void *arg)
+{
+    (void)arg;
+    return coil_sleep(COIL_FOREVER);
+}
+
+COIL_TEST(dormant, s4_4_who_waits_for_one_and_is_cancelled_with_it_is_told_so_whatever_its_kind)
+{
+    struct coil_handle h;
+    struct coil_spawn_options options = {.handle = &h};
+    struct coil_group g;
+    struct reader r;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_with(&g, sleep_for_ever, NULL, &options), 0);
+    CHECK_EQ(waiter_told(&g, &h), -ECANCELED);
+    coil_group_begin(&g);
+    spawn_idle(&g, &ran, &h);
+    CHECK_EQ(waiter_told(&g, &h), -ECANCELED);
+    coil_group_begin(&g);
+    reader_open(&r, 1);
+    spawn_reader(&g, &r, &h);
+    CHECK_EQ(waiter_told(&g, &h), -ECANCELED);
+    reader_close(&r);
+}
+
+COIL_TEST(dormant, s4_4_also_the_host_that_waits_for_its_own)
+{
+    struct coil_handle h;
+    struct coil_group g;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    spawn_idle(&g, &ran, &h);
+    coil_scope_set_deadline(coil_group_scope(&g), coil_now() + COIL_MILLISECOND);
+    CHECK_EQ(coil_task_wait(&h), -ECANCELED);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_CANCELLED);
+    CHECK_EQ(coil_group_end(&g, -ECANCELED), 0);
+    CHECK_EQ(ran, 0);
+}
+
+COIL_TEST(dormant, s2_4_a_deadline_of_its_group_ends_one)
+{
+    struct coil_handle h[2];
+    struct coil_cancellation why;
+    struct coil_group g;
+    struct reader r;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    reader_open(&r, 1);
+    spawn_idle(&g, &ran, &h[0]);
+    spawn_reader(&g, &r, &h[1]);
+    coil_scope_set_deadline(coil_group_scope(&g), coil_now() + COIL_MILLISECOND);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    coil_scope_cancellation(coil_group_scope(&g), &why);
+    CHECK_EQ(why.cause, COIL_CAUSE_DEADLINE);
+    CHECK_EQ(coil_scope_caught(coil_group_scope(&g)), 1);
+    for (int i = 0; i < 2; i++)
+        CHECK_EQ(coil_task_status(&h[i]), COIL_STATUS_CANCELLED);
+    CHECK_EQ(ran + r.ran, 0);
+    reader_close(&r);
+}
+
+/* An abort function that looks at one which is cancelled with its own task. */
+static enum coil_status seen_status;
+
+static enum coil_abort look_at_it(void *ctx)
+{
+    seen_status = coil_task_status(ctx);
+    return COIL_ABORT_DONE;
+}
+
+static int park_and_look(void *arg)
+{
+    return coil_park(look_at_it, arg, "a test");
+}
+
+COIL_TEST(dormant, users_abort_functions_meet_those_that_have_ended)
+{
+    struct coil_handle h;
+    struct coil_group g;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    spawn_idle(&g, &ran, &h);
+    SPAWN(&g, park_and_look, &h);
+    give_way();
+    seen_status = COIL_STATUS_RUNNING;
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(seen_status, COIL_STATUS_CANCELLED);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
 /* The backend has said that there is something, and nobody has run since. */
 static void ready_unseen(struct coil_group *g, struct reader *r, struct coil_handle *h)
 {
@@ -701,6 +813,481 @@ COIL_TEST(dormant, a_task_that_goes_back_to_what_is_not_open_fails)
     coil_group_begin(&g);
     SPAWN(&g, read_again_from_nothing, NULL);
     CHECK_EQ(coil_group_end(&g, 0), -EBADF);
+}
+
+/* --- Why ------------------------------------------------------------------------------------- */
+
+static void check_why(const struct coil_handle *h, enum coil_cause cause, const char *reason,
+                      const char *task)
+{
+    struct coil_cancellation why;
+
+    CHECK_EQ(coil_task_why_cancelled(h, &why), 1);
+    CHECK_EQ(why.cause, cause);
+    CHECK(reason ? same(why.reason, reason) : !why.reason);
+    CHECK(task ? same(why.task, task) : !why.task);
+}
+
+/* One of each kind. */
+struct kinds {
+    struct reader r;
+    struct coil_handle h[3];
+    int ran;
+};
+
+static void spawn_kinds(struct coil_group *g, struct kinds *k)
+{
+    struct coil_spawn_options options = {.handle = &k->h[0]};
+
+    k->ran = 0;
+    reader_open(&k->r, 1);
+    CHECK_EQ(coil_group_spawn_with(g, sleep_for_ever, NULL, &options), 0);
+    spawn_idle(g, &k->ran, &k->h[1]);
+    spawn_reader(g, &k->r, &k->h[2]);
+    give_way();
+}
+
+COIL_TEST(dormant, s2_6_a_handle_says_who_cancelled_its_task_and_why_whatever_its_kind)
+{
+    struct coil_cancellation why = {.reason = "untouched"};
+    struct coil_group g;
+    struct kinds k;
+
+    coil_group_begin(&g);
+    spawn_kinds(&g, &k);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(coil_task_why_cancelled(&k.h[i], &why), 0);
+        CHECK(same(why.reason, "untouched"));
+        coil_task_cancel_at(&k.h[i], "enough", "here:1");
+        coil_task_cancel_at(&k.h[i], "more than enough", "here:2");
+    }
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 3; i++) {
+            check_why(&k.h[i], COIL_CAUSE_EXPLICIT, "enough", "main");
+            CHECK_EQ(coil_task_why_cancelled(&k.h[i], &why), 1);
+            CHECK(same(why.site, "here:1"));
+            CHECK_EQ(coil_task_wait(&k.h[i]), 0);
+        }
+    }
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    reader_close(&k.r);
+}
+
+COIL_TEST(dormant, s2_6_cancelled_with_its_group_it_is_for_the_groups_reason)
+{
+    struct coil_group g;
+    struct kinds k;
+
+    coil_group_begin(&g);
+    spawn_kinds(&g, &k);
+    coil_scope_cancel(coil_group_scope(&g), "all of you");
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    for (int i = 0; i < 3; i++)
+        check_why(&k.h[i], COIL_CAUSE_EXPLICIT, "all of you", "main");
+    reader_close(&k.r);
+}
+
+COIL_TEST(dormant, s2_6_one_that_was_not_cancelled_has_no_reason)
+{
+    struct coil_cancellation why;
+    struct coil_handle h;
+    struct coil_spawn_options options = {.handle = &h};
+    struct coil_group g;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_later_with(&g, 0, count_it, &ran, &options), 0);
+    CHECK_EQ(coil_task_wait(&h), 0);
+    CHECK_EQ(coil_task_why_cancelled(&h, &why), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+/* --- Softly asked ---------------------------------------------------------------------------- */
+
+/* Answers, and says goodbye when it is asked to finish. */
+struct polite {
+    struct reader r;
+    int goodbyes;
+};
+
+static int serve_politely(void *arg)
+{
+    struct polite *p = arg;
+
+    if (coil_cancel_requested()) {
+        p->goodbyes++;
+        return coil_send(p->r.fds[0], "bye", 3, 0) == 3 ? 0 : -EIO;
+    }
+    return read_a_byte(&p->r);
+}
+
+static void spawn_polite(struct coil_group *g, struct polite *p)
+{
+    *p = (struct polite){.goodbyes = 0};
+    reader_open(&p->r, 9);
+    CHECK_EQ(coil_group_spawn_readable(g, p->r.fds[0], serve_politely, p), 0);
+}
+
+COIL_TEST(dormant, s2_12_softly_asked_one_that_waits_for_a_descriptor_begins_and_says_goodbye)
+{
+    struct coil_group g;
+    struct polite p;
+
+    coil_group_begin(&g);
+    spawn_polite(&g, &p);
+    give_way();
+    coil_scope_request(coil_group_scope(&g), COIL_FOREVER, "closing time");
+    CHECK_EQ(coil_group_end(&g, 0), 0); /* it does not sit out the grace */
+    CHECK_EQ(p.goodbyes, 1);
+    CHECK_EQ(p.r.came, 0);
+    reader_close(&p.r);
+}
+
+COIL_TEST(dormant, s2_12_softly_asked_one_that_waits_for_its_time_ends_without_having_run)
+{
+    struct coil_handle h;
+    struct coil_group g;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    spawn_idle(&g, &ran, &h);
+    coil_scope_request(coil_group_scope(&g), COIL_FOREVER, "closing time");
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_CANCELLED);
+    CHECK_EQ(coil_task_result(&h), -ECANCELED);
+    check_why(&h, COIL_CAUSE_EXPLICIT, "closing time", "main");
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_scope_cancelled(coil_group_scope(&g)), 0);
+    CHECK_EQ(ran, 0);
+}
+
+/* Being asked is a state, as being cancelled is. */
+COIL_TEST(dormant, s2_12_who_goes_to_sleep_when_it_has_been_asked_already_is_told_so_at_once)
+{
+    struct coil_scope outer;
+    struct coil_group g;
+    struct polite early;
+    struct polite late;
+    int ran = 0;
+
+    coil_scope_begin(&outer, COIL_FOREVER);
+    coil_group_begin(&g);
+    spawn_polite(&g, &early);
+    CHECK_EQ(write(early.r.fds[1], "x", 1), 1);
+    while (!early.r.came)
+        coil_yield_shielded();
+    coil_scope_request(&outer, COIL_FOREVER, NULL);
+    spawn_polite(&g, &late);
+    spawn_idle(&g, &ran, NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_scope_end(&outer, 0), 0);
+    CHECK_EQ(early.r.ran, 1);
+    CHECK_EQ(early.goodbyes, 1);
+    CHECK_EQ(late.goodbyes, 1);
+    CHECK_EQ(ran, 0);
+    reader_close(&early.r);
+    reader_close(&late.r);
+}
+
+COIL_TEST(dormant, s2_12_a_shield_keeps_it_from_being_asked)
+{
+    struct coil_scope outer;
+    struct coil_scope shield;
+    struct coil_handle h;
+    struct coil_group g;
+    int ran = 0;
+
+    coil_scope_begin(&outer, COIL_FOREVER);
+    coil_shield_begin(&shield, COIL_FOREVER);
+    coil_group_begin(&g);
+    spawn_idle(&g, &ran, &h);
+    coil_scope_request(&outer, COIL_FOREVER, NULL);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_RUNNING);
+    coil_scope_set_shield(&shield, 0);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_CANCELLED);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_scope_end(&shield, 0), 0);
+    CHECK_EQ(coil_scope_end(&outer, 0), 0);
+}
+
+/* --- A deadline of its own ------------------------------------------------------------------- */
+
+struct dated {
+    struct coil_handle h;
+    int64_t deadline_ns; /* that reached it, when it ran */
+    int result;          /* of its first checkpoint */
+    int ran;
+};
+
+static int look_at_the_date(void *arg)
+{
+    struct dated *d = arg;
+
+    d->ran++;
+    d->deadline_ns = coil_effective_deadline();
+    d->result = coil_checkpoint();
+    return d->result;
+}
+
+static struct coil_spawn_options dated(struct dated *d, int64_t deadline_ns)
+{
+    *d = (struct dated){.ran = 0};
+    return (struct coil_spawn_options){.handle = &d->h, .deadline_ns = deadline_ns};
+}
+
+static int64_t in(int64_t ns)
+{
+    return coil_now() + ns;
+}
+
+COIL_TEST(dormant, s3_7_a_deadline_of_its_own_cancels_just_that_task)
+{
+    struct coil_handle h;
+    struct coil_spawn_options options = {.handle = &h, .deadline_ns = in(COIL_MILLISECOND)};
+    struct parker p = {.answer = COIL_ABORT_DONE};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_with(&g, sleep_for_ever, NULL, &options), 0);
+    SPAWN(&g, parker_run, &p);
+    CHECK_EQ(coil_task_wait(&h), 0);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_CANCELLED);
+    check_why(&h, COIL_CAUSE_DEADLINE, NULL, NULL);
+    parker_unpark(&p, 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_scope_cancelled(coil_group_scope(&g)), 0);
+    CHECK_EQ(coil_group_error_count(&g), 0);
+}
+
+COIL_TEST(dormant, s2_7_a_tasks_deadline_already_past_acts_at_its_first_checkpoint)
+{
+    static const int64_t past[] = {INT64_MIN, -1, 1};
+    struct coil_group g;
+    struct dated d;
+
+    for (int i = 0; i < 3; i++) {
+        struct coil_spawn_options options = dated(&d, past[i]);
+
+        coil_group_begin(&g);
+        CHECK_EQ(coil_group_spawn_with(&g, look_at_the_date, &d, &options), 0);
+        CHECK_EQ(coil_group_end(&g, 0), 0);
+        CHECK_EQ(d.result, -ECANCELED);
+    }
+}
+
+COIL_TEST(dormant, s2_4_no_deadline_is_none)
+{
+    static const int64_t none[] = {0, COIL_FOREVER};
+    struct coil_stats before = stats_now();
+    struct coil_group g;
+    struct dated d;
+
+    for (int i = 0; i < 2; i++) {
+        struct coil_spawn_options options = dated(&d, none[i]);
+
+        coil_group_begin(&g);
+        CHECK_EQ(coil_group_spawn_later_with(&g, COIL_FOREVER, look_at_the_date, &d, &options), 0);
+        CHECK_EQ(coil_group_spawn_with(&g, look_at_the_date, &d, &options), 0);
+        CHECK_EQ(stats_now().timers, before.timers);
+        give_way();
+        CHECK_EQ(d.deadline_ns, COIL_FOREVER);
+        coil_scope_cancel(coil_group_scope(&g), NULL);
+        CHECK_EQ(coil_group_end(&g, 0), 0);
+    }
+}
+
+static int start_and_sleep(void *arg)
+{
+    (void)arg;
+    CHECK_EQ(coil_started(0), 0);
+    return coil_sleep(COIL_FOREVER);
+}
+
+COIL_TEST(dormant, s3_6_a_started_task_takes_its_deadline_along)
+{
+    struct coil_handle h;
+    struct coil_spawn_options options = {.handle = &h, .deadline_ns = in(COIL_MILLISECOND)};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_start_with(&g, start_and_sleep, NULL, NULL, &options), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    check_why(&h, COIL_CAUSE_DEADLINE, NULL, NULL);
+}
+
+/* d has begun, cancelled by its deadline, and its group has not noticed. */
+static void check_begun_late(struct coil_group *g, const struct dated *d)
+{
+    CHECK_EQ(coil_group_end(g, 0), 0);
+    CHECK_EQ(d->ran, 1);
+    CHECK_EQ(d->result, -ECANCELED);
+    CHECK_EQ(coil_task_status(&d->h), COIL_STATUS_CANCELLED);
+    check_why(&d->h, COIL_CAUSE_DEADLINE, NULL, NULL);
+    CHECK_EQ(coil_scope_cancelled(coil_group_scope(g)), 0);
+    CHECK_EQ(coil_group_error_count(g), 0);
+}
+
+COIL_TEST(dormant, s3_7_when_its_deadline_passes_before_it_comes_it_begins_cancelled)
+{
+    const int64_t deadline_ns = in(COIL_MILLISECOND);
+    struct coil_spawn_options options;
+    struct coil_group g;
+    struct reader r;
+    struct dated d;
+
+    options = dated(&d, deadline_ns);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_later_with(&g, COIL_FOREVER, look_at_the_date, &d, &options), 0);
+    check_begun_late(&g, &d);
+    reader_open(&r, 1);
+    options = dated(&d, deadline_ns);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_readable_with(&g, r.fds[0], look_at_the_date, &d, &options), 0);
+    check_begun_late(&g, &d);
+    CHECK(coil_now() >= deadline_ns);
+    reader_close(&r);
+}
+
+COIL_TEST(dormant, s3_7_one_that_comes_in_time_has_the_rest_of_its_deadline)
+{
+    const int64_t deadline_ns = in(1000 * COIL_SECOND);
+    struct coil_stats before = stats_now();
+    struct coil_spawn_options options;
+    struct coil_group g;
+    struct reader r;
+    struct dated d[2];
+
+    reader_open(&r, 1);
+    coil_group_begin(&g);
+    options = dated(&d[0], deadline_ns);
+    CHECK_EQ(coil_group_spawn_later_with(&g, 0, look_at_the_date, &d[0], &options), 0);
+    options = dated(&d[1], deadline_ns);
+    CHECK_EQ(coil_group_spawn_readable_with(&g, r.fds[0], look_at_the_date, &d[1], &options), 0);
+    CHECK_EQ(write(r.fds[1], "x", 1), 1);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(d[i].deadline_ns, deadline_ns);
+        CHECK_EQ(d[i].result, 0);
+    }
+    CHECK_EQ(stats_now().timers, before.timers);
+    reader_close(&r);
+}
+
+static int come_again_for_ever(void *arg)
+{
+    struct dated *d = arg;
+    int r = look_at_the_date(d);
+
+    return r < 0 ? r : coil_again_later(COIL_FOREVER);
+}
+
+COIL_TEST(dormant, s3_7_a_task_that_goes_back_to_sleep_keeps_its_deadline)
+{
+    struct coil_spawn_options options;
+    struct coil_group g;
+    struct dated d;
+
+    options = dated(&d, in(COIL_MILLISECOND));
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_with(&g, come_again_for_ever, &d, &options), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(d.ran, 2);
+    CHECK_EQ(d.result, -ECANCELED);
+    check_why(&d.h, COIL_CAUSE_DEADLINE, NULL, NULL);
+}
+
+/* A connection that is given so much time between two requests. */
+struct idler {
+    struct reader r;
+    int64_t idle_ns;
+    int64_t deadline_ns; /* that reached it, when it ran last */
+};
+
+static int serve_idly(void *arg)
+{
+    struct idler *i = arg;
+    int r;
+
+    i->deadline_ns = coil_effective_deadline();
+    r = read_a_byte(&i->r);
+    if (r < 0 || i->r.ran == i->r.times)
+        return r;
+    return coil_again_readable_until(i->r.fds[0], coil_now() + i->idle_ns);
+}
+
+COIL_TEST(dormant, s3_7_a_connection_that_says_nothing_for_too_long_begins_cancelled)
+{
+    struct idler i = {.idle_ns = COIL_MILLISECOND};
+    struct coil_handle h;
+    struct coil_spawn_options options = {.handle = &h};
+    struct coil_group g;
+
+    reader_open(&i.r, 9);
+    CHECK_EQ(write(i.r.fds[1], "ab", 2), 2);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_readable_with(&g, i.r.fds[0], serve_idly, &i, &options), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(i.r.ran, 2);
+    CHECK_EQ(i.r.came, 3);
+    CHECK_EQ(i.r.last, -ECANCELED);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_CANCELLED);
+    check_why(&h, COIL_CAUSE_DEADLINE, NULL, NULL);
+    reader_close(&i.r);
+}
+
+COIL_TEST(dormant, s3_7_its_limit_is_for_the_waiting_and_not_for_what_comes_of_it)
+{
+    struct coil_stats before = stats_now();
+    struct idler i = {.idle_ns = 1000 * COIL_SECOND};
+    struct coil_group g;
+
+    reader_open(&i.r, 2);
+    CHECK_EQ(write(i.r.fds[1], "ab", 2), 2);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_readable(&g, i.r.fds[0], serve_idly, &i), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(i.r.ran, 2);
+    CHECK_EQ(i.deadline_ns, COIL_FOREVER);
+    CHECK_EQ(stats_now().timers, before.timers);
+    reader_close(&i.r);
+}
+
+COIL_TEST(dormant, s3_7_a_deadline_that_finds_no_memory_for_a_stack_fails_nobody)
+{
+    struct coil_spawn_options options;
+    struct coil_group g;
+    struct dated d;
+
+    options = dated(&d, in(COIL_MILLISECOND));
+    options.stack_size = 256 << 20;
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_later_with(&g, COIL_FOREVER, look_at_the_date, &d, &options), 0);
+    scarce_begin();
+    CHECK_EQ(coil_task_wait(&d.h), 0);
+    scarce_end();
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(d.ran, 0);
+    CHECK_EQ(coil_task_status(&d.h), COIL_STATUS_CANCELLED);
+}
+
+/* On a ring it is over some time after it was asked to be; whatever is decided meanwhile. */
+COIL_TEST(dormant, a_cancel_after_its_deadline_finds_it_in_whatever_state)
+{
+    struct coil_spawn_options options;
+    struct coil_group g;
+    struct reader r;
+    struct dated d;
+
+    reader_open(&r, 1);
+    options = dated(&d, in(COIL_MILLISECOND));
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_readable_with(&g, r.fds[0], look_at_the_date, &d, &options), 0);
+    CHECK_EQ(coil_sleep_until(options.deadline_ns), 0);
+    CHECK_EQ(coil_task_status(&d.h), COIL_STATUS_STOPPING);
+    coil_task_cancel(&d.h, NULL);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_task_status(&d.h), COIL_STATUS_CANCELLED);
+    reader_close(&r);
 }
 
 /* --- Bad input, no memory -------------------------------------------------------------------- */
@@ -821,6 +1408,70 @@ static size_t resident(void)
     CHECK_EQ(fscanf(f, "%zu %zu", &total, &pages), 2);
     fclose(f);
     return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static size_t held;
+
+/* Each piece of memory begins with its size. */
+static void *allocate_and_count(void *ctx, void *ptr, size_t size)
+{
+    char *start = ptr ? (char *)ptr - 16 : NULL;
+    size_t before = start ? *(size_t *)(void *)start : 0;
+
+    (void)ctx;
+    if (!size) {
+        held -= before;
+        free(start);
+        return NULL;
+    }
+    start = realloc(start, size + 16);
+    if (!start)
+        return NULL;
+    held += size - before;
+    *(size_t *)(void *)start = size;
+    return start + 16;
+}
+
+#define WATCHED 10000
+
+/* With their descriptors' entries, and whatever the backend has of them. */
+static void measure_watching(void)
+{
+    static int fds[WATCHED];
+    struct coil_group g;
+    size_t before = held;
+    int ran = 0;
+
+    for (int i = 0; i < WATCHED; i++)
+        CHECK((fds[i] = eventfd(0, EFD_CLOEXEC)) >= 0);
+    coil_group_begin(&g);
+    for (int i = 0; i < WATCHED; i++) {
+        const struct coil_spawn_options options = {.deadline_ns = 1000 * COIL_SECOND + coil_now()};
+
+        CHECK_EQ(coil_group_spawn_readable_with(&g, fds[i], count_it, &ran, &options), 0);
+    }
+    give_way();
+    CHECK_EQ(coil_group_count(&g), WATCHED);
+    CHECK((held - before) / WATCHED <= 256);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    for (int i = 0; i < WATCHED; i++)
+        CHECK_EQ(coil_close(fds[i]), 0);
+}
+
+Test(dormant, one_that_waits_for_a_descriptor_takes_256_bytes_in_all)
+{
+    struct coil_loop_options options = harness_options();
+    struct rlimit limit;
+
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    if (limit.rlim_max < WATCHED + 100)
+        SKIP("there may not be so many descriptors");
+    limit.rlim_cur = limit.rlim_max;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    options.allocate = allocate_and_count;
+    harness_run(&options, measure_watching);
+    CHECK_EQ(held, 0);
 }
 
 COIL_TEST(dormant, a_million_of_them_fit_in_300_megabytes)

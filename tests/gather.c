@@ -465,6 +465,96 @@ COIL_TEST(gather, s3_9_the_next_that_is_there_gives_others_a_turn_within_a_budge
     CHECK_EQ(coil_group_end(&g, 0), 0);
 }
 
+COIL_TEST(gather, s2_7_a_deadline_already_past_acts_at_the_next_that_is_there)
+{
+    struct slow s = {.turns = 0, .result = 1};
+    struct coil_call calls[] = {{run_slowly, &s}};
+    struct coil_completions c;
+    struct coil_call *call = NULL;
+    struct coil_scope scope;
+
+    CHECK_EQ(coil_completions_begin(&c, calls, 1), 0);
+    give_way();
+    coil_scope_begin(&scope, coil_now() - 1);
+    CHECK_EQ(coil_completions_next(&c, &call), -ECANCELED);
+    CHECK(!call);
+    CHECK_EQ(coil_scope_end(&scope, -ECANCELED), 0);
+    CHECK_EQ(coil_completions_next(&c, &call), 1);
+    CHECK(call == &calls[0]);
+    CHECK_EQ(coil_completions_end(&c, 0), 0);
+}
+
+/* --- Who waited first ------------------------------------------------------------------------ */
+
+struct taker {
+    struct coil_completions *from;
+    struct coil_call *call;
+    int result;
+};
+
+static int take_next(void *arg)
+{
+    struct taker *t = arg;
+
+    t->result = coil_completions_next(t->from, &t->call);
+    return 0;
+}
+
+/* One of two calls has completed, taker has it, and has not run since. */
+static void complete_for(struct coil_group *g, struct taker *taker, struct parker *p,
+                         struct coil_completions *c)
+{
+    *taker = (struct taker){.from = c};
+    CHECK_EQ(coil_group_spawn(g, take_next, taker), 0);
+    parker_await(p);
+    give_way();
+    parker_unpark(p, 1);
+    coil_yield_shielded(); /* the call returns */
+    CHECK(!taker->call);
+}
+
+COIL_TEST_IN_ORDER(gather, s3_9_a_call_that_completes_is_handed_to_who_waits_for_it)
+{
+    struct parker p = {.answer = COIL_ABORT_DONE};
+    struct coil_call calls[] = {{parker_run, &p}, {sleep_for_ever}};
+    struct coil_completions c;
+    struct coil_call *call = NULL;
+    struct taker taker;
+    struct coil_group g;
+
+    CHECK_EQ(coil_completions_begin(&c, calls, 2), 0);
+    coil_group_begin(&g);
+    complete_for(&g, &taker, &p, &c);
+    CHECK_EQ(coil_completions_next(&c, &call), -EBUSY); /* that one is not there for us */
+    CHECK(!call);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(taker.result, 1);
+    CHECK(taker.call == &calls[0]);
+    coil_task_cancel(&calls[1].handle, NULL);
+    CHECK_EQ(coil_completions_next(&c, &call), 1);
+    CHECK(call == &calls[1]);
+    CHECK_EQ(coil_completions_next(&c, &call), 0);
+    CHECK_EQ(coil_completions_end(&c, 0), 0);
+}
+
+COIL_TEST_IN_ORDER(gather, s4_4_who_was_handed_a_call_keeps_it_when_cancelled_before_it_runs)
+{
+    struct parker p = {.answer = COIL_ABORT_DONE};
+    struct coil_call calls[] = {{parker_run, &p}, {sleep_for_ever}};
+    struct coil_completions c;
+    struct taker taker;
+    struct coil_group g;
+
+    CHECK_EQ(coil_completions_begin(&c, calls, 2), 0);
+    coil_group_begin(&g);
+    complete_for(&g, &taker, &p, &c);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(taker.result, 1);
+    CHECK(taker.call == &calls[0]);
+    CHECK_EQ(coil_completions_end(&c, 0), 0);
+}
+
 static void begin_many(void)
 {
     struct coil_completions c;

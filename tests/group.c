@@ -146,6 +146,7 @@ static int nest(void *arg)
     return coil_group_end(&g, 0);
 }
 
+/* anyio #126 */
 COIL_TEST(group, s3_1_a_cancel_unwinds_a_tree_of_groups)
 {
     struct coil_group g;
@@ -189,25 +190,31 @@ COIL_TEST(group, s3_2_canceled_from_a_cancelled_task_is_no_failure)
     CHECK_EQ(coil_group_error_dropped(&g), 0);
 }
 
-COIL_TEST(group, s3_2_canceled_from_a_task_that_was_not_cancelled_is_a_failure)
+/* Out of a group's end it would be for a scope above that nobody cancelled. */
+COIL_TEST(group, s3_3_canceled_from_a_task_that_was_not_cancelled_is_a_failure_of_another_name)
 {
     static int result = -ECANCELED;
+    struct coil_handle h;
+    struct coil_spawn_options options = {.handle = &h};
     struct coil_group g;
 
     coil_group_begin(&g);
-    SPAWN(&g, return_it, &result);
-    CHECK_EQ(coil_group_end(&g, 0), -ECANCELED);
+    CHECK_EQ(coil_group_spawn_with(&g, return_it, &result, &options), 0);
+    CHECK_EQ(coil_group_end(&g, 0), -EPROTO);
     CHECK_EQ(coil_group_error_count(&g), 1);
-    CHECK_EQ(error_of(&g, 0).code, -ECANCELED);
+    CHECK_EQ(error_of(&g, 0).code, -EPROTO);
+    CHECK(strstr(error_of(&g, 0).message, "ECANCELED"));
+    CHECK_EQ(coil_task_result(&h), -EPROTO);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_FAILED);
 }
 
-COIL_TEST(group, s3_2_nor_may_the_body_say_so)
+COIL_TEST(group, s3_3_nor_may_the_body_say_so)
 {
     struct coil_group g;
 
     coil_group_begin(&g);
     SPAWN(&g, sleep_for_ever, NULL);
-    CHECK_EQ(coil_group_end(&g, -ECANCELED), -ECANCELED);
+    CHECK_EQ(coil_group_end(&g, -ECANCELED), -EPROTO);
     CHECK_EQ(coil_group_error_count(&g), 1);
 }
 
@@ -223,14 +230,14 @@ static int get_over_a_scope_then_say_canceled(void *arg)
     return -ECANCELED;
 }
 
-COIL_TEST(group, s3_2_also_if_a_scope_of_its_own_once_was)
+COIL_TEST(group, s3_3_also_if_a_scope_of_its_own_once_was)
 {
     struct coil_group g;
 
     coil_group_begin(&g);
     SPAWN(&g, get_over_a_scope_then_say_canceled, NULL);
     SPAWN(&g, sleep_for_ever, NULL);
-    CHECK_EQ(coil_group_end(&g, 0), -ECANCELED);
+    CHECK_EQ(coil_group_end(&g, 0), -EPROTO);
     CHECK_EQ(coil_group_error_count(&g), 1);
 }
 
@@ -445,6 +452,7 @@ COIL_TEST(group, s3_3_a_cancellation_of_its_own_ends_here)
     CHECK_EQ(coil_checkpoint(), 0);
 }
 
+/* anyio #374 */
 COIL_TEST(group, s3_3_a_cancellation_from_further_up_goes_on)
 {
     struct coil_scope outer;
@@ -627,7 +635,16 @@ COIL_TEST(group, s3_3_cancellations_are_never_in_the_list)
 
 /* trio #1175, for a group. The body has been told, by this call or that, and only then the group is
  * shielded: what it returns is a cancellation all the same. */
-enum told { BY_CHECKPOINT, BY_CHECK, BY_SLEEP, IN_A_CANCELLED_SCOPE, AND_CLEANED_UP, TOLD_WAYS };
+enum told {
+    BY_CHECKPOINT,
+    BY_CHECK,
+    BY_SLEEP,
+    BY_A_GROUPS_END,
+    IN_A_CANCELLED_SCOPE,
+    AND_CLEANED_UP,
+    AND_FAILED_TO_START_A_TASK,
+    TOLD_WAYS
+};
 
 static int cancel_it(void *arg)
 {
@@ -642,6 +659,10 @@ static int be_told(enum told how, struct coil_scope *outer)
 
     coil_group_begin(&g);
     SPAWN(&g, cancel_it, outer);
+    if (how == BY_A_GROUPS_END) {
+        SPAWN(&g, sleep_for_ever, NULL);
+        return coil_group_end(&g, 0);
+    }
     if (how == BY_SLEEP)
         return coil_group_end(&g, coil_sleep(COIL_FOREVER));
     CHECK_EQ(coil_group_end(&g, 0), 0);
@@ -655,6 +676,16 @@ static int be_told(enum told how, struct coil_scope *outer)
     CHECK_EQ(coil_checkpoint(), -ECANCELED);
     if (how == AND_CLEANED_UP) {
         coil_shield_begin(&s, COIL_SECOND);
+        CHECK_EQ(coil_scope_end(&s, 0), 0);
+    }
+    if (how == AND_FAILED_TO_START_A_TASK) {
+        static int eio = -EIO;
+        struct coil_group h;
+
+        coil_shield_begin(&s, COIL_SECOND);
+        coil_group_begin(&h);
+        CHECK_EQ(coil_group_start(&h, return_it, &eio, NULL), -EIO);
+        CHECK_EQ(coil_group_end(&h, 0), 0);
         CHECK_EQ(coil_scope_end(&s, 0), 0);
     }
     return -ECANCELED;

@@ -3,25 +3,99 @@
 #include "harness.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <fnmatch.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifdef HAVE_URING
+#include "../uring/compat.h"
+#endif
+
 uint64_t harness_seed;
+
+/* Also in a signal handler. */
+static void say(const char *words)
+{
+    ssize_t ignored = write(STDERR_FILENO, words, strlen(words));
+
+    (void)ignored;
+}
+
+static void say_seed(void)
+{
+    char digits[24] = "";
+    size_t at = sizeof(digits) - 2;
+
+    digits[at] = '\n';
+    for (uint64_t left = harness_seed; left; left /= 10)
+        digits[--at] = (char)('0' + left % 10);
+    say("seed ");
+    say(digits + at);
+}
+
+static void say_variable(const char *name)
+{
+    const char *value = getenv(name);
+
+    if (!value)
+        return;
+    say(name);
+    say("=");
+    say(value);
+    say("\n");
+}
+
+/* Which run it is, for whoever wants to have it again. */
+static void say_which(void)
+{
+    if (harness_seed)
+        say_seed();
+    say_variable("COIL_TEST_SEED");
+    say_variable("COIL_TEST_LATE");
+}
 
 _Noreturn void harness_fail(const char *file, int line, const char *what)
 {
     fprintf(stderr, "%s:%d: %s\n", file, line, what);
-    if (harness_seed)
-        fprintf(stderr, "seed %" PRIu64 "\n", harness_seed);
-    if (getenv("COIL_TEST_SEED"))
-        fprintf(stderr, "COIL_TEST_SEED=%s\n", getenv("COIL_TEST_SEED"));
+    say_which();
     _exit(1);
+}
+
+static const int crashes[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
+static struct sigaction handlers_before[sizeof(crashes) / sizeof(crashes[0])];
+
+/* Then it happens once more, and whoever was here before us hears of it. */
+static void crashed(int signal, siginfo_t *info, void *context)
+{
+    (void)context;
+    say_which();
+    for (size_t i = 0; i < sizeof(crashes) / sizeof(crashes[0]); i++)
+        if (crashes[i] == signal)
+            sigaction(signal, &handlers_before[i], NULL);
+    if (info->si_code <= 0) /* it was sent, and does not come by itself */
+        raise(signal);
+}
+
+/* On a stack of its own: a task's may be what ran over. */
+static __attribute__((constructor)) void listen_for_crashes(void)
+{
+    static char stack[16384];
+    const stack_t own = {.ss_sp = stack, .ss_size = sizeof(stack)};
+    const struct sigaction handler = {.sa_sigaction = crashed,
+                                      .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+    stack_t before;
+
+    if (sigaltstack(NULL, &before) == 0 && before.ss_flags & SS_DISABLE)
+        sigaltstack(&own, NULL);
+    for (size_t i = 0; i < sizeof(crashes) / sizeof(crashes[0]); i++)
+        sigaction(crashes[i], &handler, &handlers_before[i]);
 }
 
 struct coil_loop_options harness_options(void)
@@ -56,6 +130,71 @@ void harness_not_on_sim(const char *why)
     if (backend && strcmp(backend, "sim") == 0)
         SKIP(why);
 }
+
+/* --- Older kernels, by standing between the library and the system call ----------------------- */
+
+bool harness_kernel_before(int major, int minor)
+{
+    const char *kernel = getenv("COIL_TEST_KERNEL");
+    int has_major;
+    int has_minor;
+
+    if (!kernel || sscanf(kernel, "%d.%d", &has_major, &has_minor) != 2)
+        return false;
+    return has_major < major || (has_major == major && has_minor < minor);
+}
+
+int epoll_pwait2(int fd, struct epoll_event *events, int most, const struct timespec *timeout,
+                 const sigset_t *mask)
+{
+    if (!harness_kernel_before(5, 11))
+        return (int)syscall(SYS_epoll_pwait2, fd, events, most, timeout, mask, _NSIG / 8);
+    errno = ENOSYS;
+    return -1;
+}
+
+#ifdef HAVE_URING
+static const struct {
+    int major, minor; /* it came with this one */
+    unsigned int setup;
+    unsigned int features;
+} novelties[] = {
+    {5, 18, IORING_SETUP_SUBMIT_ALL, 0},
+    {5, 19, IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG, 0},
+    {6, 1, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, 0},
+    {6, 12, 0, IORING_FEAT_MIN_TIMEOUT},
+    {6, 15, 0, IORING_FEAT_NO_IOWAIT},
+};
+
+int io_uring_queue_init_params(unsigned int entries, struct io_uring *ring,
+                               struct io_uring_params *p)
+{
+    int (*real)(unsigned int, struct io_uring *, struct io_uring_params *) =
+        (int (*)(unsigned int, struct io_uring *, struct io_uring_params *))dlsym(
+            RTLD_NEXT, "io_uring_queue_init_params");
+    unsigned int features = 0;
+    int r;
+
+    for (size_t i = 0; i < sizeof(novelties) / sizeof(novelties[0]); i++) {
+        if (!harness_kernel_before(novelties[i].major, novelties[i].minor))
+            continue;
+        if (p->flags & novelties[i].setup)
+            return -EINVAL;
+        features |= novelties[i].features;
+    }
+    r = real(entries, ring, p);
+    ring->features &= ~features;
+    return r;
+}
+
+int io_uring_register_ring_fd(struct io_uring *ring)
+{
+    int (*real)(struct io_uring *) =
+        (int (*)(struct io_uring *))dlsym(RTLD_NEXT, "io_uring_register_ring_fd");
+
+    return harness_kernel_before(5, 18) ? -EINVAL : real(ring);
+}
+#endif
 
 void harness_not_late(const char *why)
 {
@@ -125,8 +264,9 @@ void harness_run(const struct coil_loop_options *options, void (*body)(void))
         .seed = getenv("COIL_TEST_LATE") ? options->shuffle_seed : 0,
         .late_percent = 25,
         .late_ns = 20 * COIL_MICROSECOND,
-        .tick_ns = COIL_MICROSECOND,         /* tests may spin, */
-        .outside_ns = 50 * COIL_MILLISECOND, /* and start threads */
+        .tick_ns = COIL_MICROSECOND,          /* tests may spin, */
+        .outside_ns = 50 * COIL_MILLISECOND,  /* and start threads, */
+        .threads = !getenv("COIL_TEST_LATE"), /* or look at the pool's */
     };
     struct coil_testing_report report;
     int r;

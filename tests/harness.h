@@ -7,7 +7,8 @@
  *      }
  *
  * It names no backend: tests/run runs every suite on each, through COIL_BACKEND, and again with
- * rings of COIL_TEST_SQ and COIL_TEST_CQ entries, with the ready tasks shuffled by COIL_TEST_SEED,
+ * rings of COIL_TEST_SQ and COIL_TEST_CQ entries, as if on an older COIL_TEST_KERNEL, with the
+ * ready tasks shuffled by COIL_TEST_SEED,
  * and, with COIL_TEST_LATE, in a simulated world where by that seed operations complete late, and
  * the loop looks after each step of a task. Afterwards the harness checks that tasks,
  * operations, timers and descriptors are as before. A backend this machine lacks is skipped,
@@ -92,6 +93,10 @@ void harness_not_on_sim(const char *why);
 
 /* Skips it where operations are late. */
 void harness_not_late(const char *why);
+
+/* Is COIL_TEST_KERNEL, "5.18" say, before this? Then what came later is kept from the library, as
+ * far as setting up goes. */
+bool harness_kernel_before(int major, int minor);
 
 /* How many descriptors the process has open. */
 int harness_count_fds(void);

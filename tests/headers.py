@@ -31,16 +31,23 @@ static struct coil_limiter limiter = COIL_LIMITER_INIT(40);
 static struct coil_token token = COIL_TOKEN_INIT;
 static struct coil_future future = COIL_FUTURE_INIT;
 static struct coil_guard guard = COIL_GUARD_INIT("reading from");
+static struct coil_sender sender = COIL_SENDER_INIT;
+static struct coil_receiver receiver = COIL_RECEIVER_INIT;
+static struct coil_broadcast broadcast = COIL_BROADCAST_INIT;
+static struct coil_broadcast_receiver listener = COIL_BROADCAST_RECEIVER_INIT;
+static struct coil_latest latest = COIL_LATEST_INIT;
+static struct coil_latest_receiver watcher = COIL_LATEST_RECEIVER_INIT;
 extern const void *const use_all[];
 const void *const use_all[] = {&lot, &breaker, &event, &watch, &lock, &condition, &semaphore, &rwlock, &barrier,
-                               &limiter, &token, &future, &guard};
+                               &limiter, &token, &future, &guard, &sender, &receiver, &broadcast, &listener,
+                               &latest, &watcher};
 static int child(void *arg) { return coil_fail(*(int *)arg, "no"); }
 static int body(void *arg)
 {
     struct coil_group g;
     struct coil_scope s;
     struct coil_handle h;
-    struct coil_spawn_options with = {"name", 0, &h, 1};
+    struct coil_spawn_options with = {"name", 0, &h, 1, 0};
     intptr_t value = 0;
     int rc;
     coil_group_begin(&g);

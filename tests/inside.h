@@ -14,6 +14,9 @@
 #include <sys/syscall.h>
 
 #include "../core/sched/loop.h"
+#ifdef HAVE_URING
+#include "../uring/ring.h"
+#endif
 
 #define PATIENCE_NS (WIRE_PATIENCE_S * COIL_SECOND)
 
@@ -56,6 +59,31 @@ static WIRE_UNUSED void inside_enter(void)
 
     if (harness_on("io_uring"))
         CHECK_EQ(syscall(SYS_io_uring_enter, inside_ring_fd(), 0, 0, get_events, NULL, 0), 0);
+}
+
+/* Does what the kernel was given happen as soon as it can, with nobody entering the ring? So it is
+ * without DEFER_TASKRUN: a receive takes its bytes before the call that sent them returns. */
+static WIRE_UNUSED bool inside_ring_is_eager(void)
+{
+#ifdef HAVE_URING
+    if (harness_on("io_uring"))
+        return !(((const struct ring *)coil__here.loop->backend)->setup &
+                 IORING_SETUP_DEFER_TASKRUN);
+#endif
+    return false;
+}
+
+/* Waits until such a ring has done something, and leaves it there. */
+static WIRE_UNUSED void inside_await_done(void)
+{
+#ifdef HAVE_URING
+    const struct io_uring_cq *cq = &((const struct ring *)coil__here.loop->backend)->uring.cq;
+    int64_t until_ns = coil_now() + PATIENCE_NS;
+
+    while (*cq->khead == io_uring_smp_load_acquire(cq->ktail) && coil_now() < until_ns)
+        sched_yield();
+    CHECK(*cq->khead != *cq->ktail);
+#endif
 }
 
 /* Has the backend look until so many more tasks are ready. */

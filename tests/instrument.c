@@ -1,7 +1,8 @@
 /* instrument.c - semantics.md 8.3: being told what the loop does. */
-#include <unistd.h>
-
+#define _GNU_SOURCE
+#include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "parker.h"
 
@@ -262,6 +263,45 @@ COIL_TEST(instrument, s8_3_a_hook_may_remove_its_instrument_and_others)
     CHECK_EQ(f.calls, 1);
     CHECK_EQ(calls[1], 2);
     coil_instrument_remove(&after);
+}
+
+/* One that, told of a step, leaves and comes back, and has another come: both are last then. */
+struct returning {
+    struct coil_instrument self;
+    const struct coil_instrument *newcomer;
+    int calls;
+};
+
+static void leave_and_come_back(void *ctx, struct coil_task *t)
+{
+    struct returning *r = ctx;
+
+    (void)t;
+    CHECK(r->calls++ < 3);
+    coil_instrument_remove(&r->self);
+    CHECK_EQ(coil_instrument_add(&r->self), 0);
+    CHECK_EQ(coil_instrument_add(r->newcomer), 0);
+}
+
+COIL_TEST(instrument, s8_3_what_a_hook_adds_is_told_from_the_next_event_on)
+{
+    int calls[2] = {0, 0};
+    struct coil_instrument there = {.before_step = count_call, .ctx = &calls[0]};
+    struct coil_instrument newcomer = {.before_step = count_call, .ctx = &calls[1]};
+    struct returning r = {.self = {.before_step = leave_and_come_back, .ctx = &r}};
+
+    r.newcomer = &newcomer;
+    CHECK_EQ(coil_instrument_add(&r.self), 0);
+    CHECK_EQ(coil_instrument_add(&there), 0);
+    for (int step = 1; step <= 3; step++) {
+        coil_yield_shielded();
+        CHECK_EQ(r.calls, step);
+        CHECK_EQ(calls[0], step);
+        CHECK_EQ(calls[1], step - 1);
+    }
+    coil_instrument_remove(&r.self);
+    coil_instrument_remove(&there);
+    coil_instrument_remove(&newcomer);
 }
 
 static int end_at_once(void *arg)
@@ -557,4 +597,114 @@ COIL_TEST(instrument, a_task_that_goes_back_to_sleep_has_exited)
     CHECK_EQ(rounds, 2);
     CHECK_EQ(tally.spawned, 2);
     CHECK_EQ(tally.exited, 2);
+}
+
+#define READERS 40
+
+/* Of many that read, and whose bytes are all there. */
+struct readers {
+    int ends[READERS][2];
+    struct coil_group group;
+    int got;
+    int cancelled;
+    bool armed;
+};
+
+struct reader {
+    struct readers *all;
+    int fd;
+};
+
+static int read_a_byte(void *arg)
+{
+    const struct reader *r = arg;
+    char byte;
+    int n = (int)coil_read(r->fd, &byte, 1);
+
+    r->all->got += n == 1;
+    r->all->cancelled += n == -ECANCELED;
+    return n < 0 ? n : 0;
+}
+
+static void cancel_them_once(void *ctx, struct coil_task *t)
+{
+    struct readers *r = ctx;
+
+    (void)t;
+    if (r->armed)
+        coil_scope_cancel(coil_group_scope(&r->group), "a hook");
+    r->armed = false;
+}
+
+static int count_left_and_close(struct readers *r)
+{
+    int left = 0;
+    char byte;
+
+    for (int i = 0; i < READERS; i++) {
+        left += read(r->ends[i][0], &byte, 1) == 1;
+        CHECK_EQ(coil_close(r->ends[i][0]), 0);
+        CHECK_EQ(close(r->ends[i][1]), 0);
+    }
+    return left;
+}
+
+/* The hook comes when the backend is out of its wait: what it cancels, the backend is not in the
+ * midst of completing. */
+COIL_TEST(instrument, a_hook_may_cancel_while_many_complete_and_no_byte_is_lost)
+{
+    struct readers r = {.got = 0};
+    struct reader readers[READERS];
+    struct coil_instrument i = {.task_scheduled = cancel_them_once, .ctx = &r};
+
+    coil_group_begin(&r.group);
+    for (int k = 0; k < READERS; k++) {
+        CHECK_EQ(pipe2(r.ends[k], O_CLOEXEC | O_NONBLOCK), 0);
+        readers[k] = (struct reader){&r, r.ends[k][0]};
+        SPAWN(&r.group, read_a_byte, &readers[k]);
+    }
+    CHECK_EQ(coil_wait_all_blocked(0), 0);
+    for (int k = 0; k < READERS; k++)
+        CHECK_EQ(write(r.ends[k][1], "x", 1), 1);
+    CHECK_EQ(coil_instrument_add(&i), 0);
+    r.armed = true;
+    CHECK_EQ(coil_group_end(&r.group, 0), 0);
+    coil_instrument_remove(&i);
+    CHECK(!r.armed);
+    CHECK_EQ(r.got + r.cancelled, READERS);
+    CHECK_EQ(count_left_and_close(&r), READERS - r.got);
+}
+
+/* Whom a wait made ready, and that they are told once each, all of them ready by then. */
+static void count_ready(void *ctx, struct coil_task *t)
+{
+    struct coil_stats stats;
+    int *told = ctx;
+
+    (void)t;
+    CHECK_EQ(coil_loop_stats(&stats), 0);
+    CHECK_EQ(stats.operations, 0);
+    ++*told;
+}
+
+COIL_TEST(instrument, s8_3_whom_a_wait_makes_ready_is_told_once_after_it)
+{
+    struct readers r = {.got = 0};
+    struct reader reader = {&r, -1};
+    int told = 0;
+    struct coil_instrument i = {.task_scheduled = count_ready, .ctx = &told};
+
+    CHECK_EQ(pipe2(r.ends[0], O_CLOEXEC | O_NONBLOCK), 0);
+    reader.fd = r.ends[0][0];
+    coil_group_begin(&r.group);
+    SPAWN(&r.group, read_a_byte, &reader);
+    CHECK_EQ(coil_wait_all_blocked(0), 0);
+    CHECK_EQ(write(r.ends[0][1], "x", 1), 1);
+    CHECK_EQ(coil_instrument_add(&i), 0);
+    CHECK_EQ(coil_group_end(&r.group, 0), 0);
+    coil_instrument_remove(&i);
+    CHECK_EQ(told, 2); /* the reader, and whoever awaits it */
+    CHECK_EQ(r.got, 1);
+    CHECK_EQ(coil_close(r.ends[0][0]), 0);
+    CHECK_EQ(close(r.ends[0][1]), 0);
 }

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <limits.h>
 #include <linux/errqueue.h>
+#include <linux/sockios.h>
 #include <pty.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -192,6 +193,117 @@ COIL_TEST(io, bytes_and_the_end_after_a_read_that_was_short)
     }
 }
 
+/* The byte behind which there is no memory: a call that is given more stops there, or before. */
+static char *edge_of_memory(size_t before)
+{
+    char *p = mmap(NULL, before + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    CHECK(p != MAP_FAILED);
+    CHECK_EQ(mprotect(p + before, 4096, PROT_NONE), 0);
+    return p + before;
+}
+
+/* Makes fd one that has been waited for. */
+static void wait_once(int fd, int peer)
+{
+    char byte;
+    struct caller c = {.call = CALL_RECV, .fd = fd, .buf = &byte, .n = 1};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    caller_start(&g, &c);
+    CHECK_EQ(write(peer, "x", 1), 1);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(c.result, 1);
+}
+
+static int give_way(void *arg)
+{
+    const bool *done = arg;
+
+    while (!*done)
+        coil_yield_shielded();
+    return 0;
+}
+
+/* A receive also ends short where the buffer does, and that says nothing of what is left. */
+static void receive_badly_and_well(char *edge)
+{
+    const size_t piece = 40000;
+    ssize_t r;
+    int ends[2];
+
+    wire_open(WIRE_TCP, ends);
+    wait_once(ends[0], ends[1]);
+    for (size_t there = piece; there <= 3 * piece; there += piece) {
+        const int least = (int)there;
+
+        CHECK_EQ(setsockopt(ends[0], SOL_SOCKET, SO_RCVLOWAT, &least, sizeof(least)), 0);
+        CHECK_EQ(write(ends[1], big, piece), piece);
+        wire_await(ends[0], POLLIN);
+    }
+    CHECK_EQ(setsockopt(ends[0], SOL_SOCKET, SO_RCVLOWAT, &(int){1}, sizeof(int)), 0);
+    r = coil_recv(ends[0], edge - 70000, 74096, 0);
+    CHECK(r == -EFAULT || (r > 0 && r <= 70000)); /* by how the kernel has cut them */
+    for (size_t sum = r > 0 ? (size_t)r : 0; sum < 3 * piece; sum += (size_t)r) {
+        r = coil_recv(ends[0], big, sizeof(big), 0);
+        CHECK(r > 0);
+    }
+    wire_close(ends);
+}
+
+COIL_TEST(io, bytes_behind_a_bad_buffer_are_there_for_the_next_receive)
+{
+    receive_badly_and_well(edge_of_memory(1 << 20));
+}
+
+COIL_TEST(io, bytes_behind_a_bad_buffer_are_there_also_when_the_loop_never_sleeps)
+{
+    struct coil_group g;
+    bool done = false;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, give_way, &done), 0);
+    receive_badly_and_well(edge_of_memory(1 << 20));
+    done = true;
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+COIL_TEST(io, room_behind_a_bad_buffer_is_there_for_the_next_send)
+{
+    char *edge = edge_of_memory(1 << 20);
+    ssize_t r;
+    int ends[2];
+
+    wire_open(WIRE_TCP, ends);
+    wait_once(ends[0], ends[1]);
+    r = coil_send(ends[0], edge - 100000, 104096, 0);
+    CHECK(r == -EFAULT || (r > 0 && r <= 100000));
+    CHECK_EQ(coil_send(ends[0], "x", 1, 0), 1);
+    wire_close(ends);
+}
+
+/* What a backend notes of a receive that waits after a short one does not outlive it. */
+COIL_TEST(io, a_receive_after_a_short_one_is_cancelled_without_a_trace)
+{
+    struct coil_scope s;
+    char buf[64];
+    int ends[2];
+
+    wire_open(WIRE_TCP, ends);
+    wait_once(ends[0], ends[1]);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(write(ends[1], "abc", 3), 3);
+        wire_await(ends[0], POLLIN);
+        CHECK_EQ(coil_recv(ends[0], buf, sizeof(buf), 0), 3);
+        coil_scope_begin(&s, coil_now() + COIL_MILLISECOND);
+        CHECK_EQ(coil_recv(ends[0], buf, sizeof(buf), 0), -ECANCELED);
+        CHECK_EQ(coil_scope_end(&s, -ECANCELED), 0);
+        CHECK_EQ(coil_sleep(20 * COIL_MILLISECOND), 0);
+    }
+    wire_close(ends);
+}
+
 COIL_TEST(io, reading_nothing_answers_zero_at_once)
 {
     for (enum wire wire = 0; wire < WIRE_COUNT; wire++) {
@@ -322,6 +434,55 @@ COIL_TEST(io, a_receive_that_wants_all_gets_all)
         CHECK_EQ(memcmp(a.buf, "abcdef", 6), 0);
         wire_close(ends);
     }
+}
+
+struct patient {
+    struct coil_scope scope;
+    struct all_of all;
+    int next; /* what the checkpoint after it said */
+};
+
+static int receive_all_in_a_scope(void *arg)
+{
+    struct patient *p = arg;
+
+    coil_scope_begin_prepared(&p->scope, COIL_FOREVER);
+    (void)receive_all_of(&p->all);
+    p->next = coil_checkpoint();
+    return coil_scope_end(&p->scope, p->next);
+}
+
+/* What has come is the answer, and the cancellation is met at the next checkpoint. */
+COIL_TEST(io, a_receive_that_wants_all_and_is_cancelled_counts_what_came)
+{
+    for (enum wire wire = WIRE_UNIX; wire < WIRE_COUNT; wire++)
+        for (size_t came = 0; came <= 3; came += 3) {
+            struct patient p = {.all = {.result = 0}};
+            struct coil_group g;
+            char buf[8];
+            int ends[2];
+
+            wire_open(wire, ends);
+            p.all.fd = ends[0];
+            coil_scope_prepare(&p.scope);
+            CHECK_EQ(write(ends[1], "abc", came), came);
+            if (came)
+                wire_await(ends[0], POLLIN);
+            coil_group_begin(&g);
+            CHECK_EQ(coil_group_spawn(&g, receive_all_in_a_scope, &p), 0);
+            do
+                coil_yield_shielded();
+            while (came && p.all.buf[2] != 'c');
+            CHECK_EQ(p.all.result, 0); /* it waits for the rest */
+            coil_scope_cancel(&p.scope, NULL);
+            CHECK_EQ(coil_group_end(&g, 0), 0);
+            CHECK_EQ(p.all.result, came ? (ssize_t)came : -ECANCELED);
+            CHECK_EQ(p.next, -ECANCELED);
+            CHECK_EQ(write(ends[1], "def", 3), 3);
+            CHECK_EQ(coil_recv(ends[0], buf, sizeof(buf), 0), 3);
+            CHECK_EQ(memcmp(buf, "def", 3), 0);
+            wire_close(ends);
+        }
 }
 
 COIL_TEST(io, a_receive_that_wants_all_gets_what_there_was_before_the_end)
@@ -490,6 +651,19 @@ COIL_TEST(io, urgent_data_stops_a_receive_but_only_once)
     wire_close(ends);
 }
 
+/* Waits until all that was sent has come to the other side's kernel. */
+static void await_arrival(int fd)
+{
+    int64_t until_ns = coil_now() + PATIENCE_NS;
+    int left = 1;
+
+    while (left && coil_now() < until_ns) {
+        CHECK_EQ(ioctl(fd, SIOCOUTQ, &left), 0);
+        sched_yield();
+    }
+    CHECK_EQ(left, 0);
+}
+
 COIL_TEST(io, urgent_data_that_comes_while_one_waits_is_no_end)
 {
     char buf[16];
@@ -502,7 +676,7 @@ COIL_TEST(io, urgent_data_that_comes_while_one_waits_is_no_end)
     coil_group_begin(&g);
     caller_start(&g, &c);
     CHECK_EQ(send(ends[1], "!", 1, MSG_OOB), 1);
-    wire_await(ends[0], POLLPRI);
+    await_arrival(ends[1]);
     for (int i = 0; i < 4; i++)
         coil_yield_shielded();
     CHECK(!c.answered); /* nothing in line to receive */
@@ -764,6 +938,7 @@ COIL_TEST(io, every_way_of_writing_waits_for_room)
             int ends[2];
             int from = wire == WIRE_PIPE ? 1 : 0;
             size_t sum;
+            size_t drained;
 
             if (wire == WIRE_PIPE && !call_is_general(call))
                 continue;
@@ -773,10 +948,11 @@ COIL_TEST(io, every_way_of_writing_waits_for_room)
             coil_group_begin(&g);
             caller_start(&g, &c);
             CHECK(!c.answered);
-            CHECK_EQ(wire_drain(ends[1 - from]), sum);
+            drained = wire_drain(ends[1 - from]);
             CHECK_EQ(coil_group_end(&g, 0), 0);
             call_check(call, c.result, call == CALL_SEND_ALL || call == CALL_WAIT_WRITABLE ? 0 : 1);
-            CHECK_EQ(wire_drain(ends[1 - from]), call == CALL_WAIT_WRITABLE ? 0 : 1);
+            drained += wire_drain(ends[1 - from]);
+            CHECK_EQ(drained, sum + (call == CALL_WAIT_WRITABLE ? 0 : 1));
             CHECK_EQ(coil_close(ends[from]), 0);
             close(ends[1 - from]);
         }

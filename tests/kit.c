@@ -4,7 +4,10 @@
 #include "parker.h"
 #include "wires.h"
 
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 static struct coil_testing_report report;
 
@@ -156,6 +159,60 @@ Test(kit, s8_4_the_first_backend_that_fails_is_the_last)
     CHECK(!strstr(names, "sim"));
 }
 
+/* --- Which run it was ------------------------------------------------------------------------- */
+
+static void fail_a_claim(void)
+{
+    CHECK(harness_seed == 1);
+}
+
+static void crash(void)
+{
+    raise(SIGSEGV);
+}
+
+/* What fn, which fails, says before its process ends. */
+static void listen_to(void (*fn)(void), char *said, size_t size)
+{
+    const struct rlimit no_core = {0, 0};
+    size_t len = 0;
+    int ends[2];
+    ssize_t n;
+    pid_t pid;
+
+    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+    pid = fork();
+    if (pid == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        setrlimit(RLIMIT_CORE, &no_core);
+        setenv("COIL_TEST_SEED", "12", 1);
+        setenv("COIL_TEST_LATE", "yes", 1);
+        harness_seed = 4711;
+        fn();
+        _exit(0);
+    }
+    close(ends[1]);
+    while (len < size - 1 && (n = read(ends[0], said + len, size - 1 - len)) > 0)
+        len += (size_t)n;
+    said[len] = '\0';
+    close(ends[0]);
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+}
+
+Test(kit, s8_4_whatever_fails_says_under_which_seed)
+{
+    void (*const failures[])(void) = {fail_a_claim, crash, abort};
+
+    for (int i = 0; i < 3; i++) {
+        char said[16384];
+
+        listen_to(failures[i], said, sizeof(said));
+        CHECK(strstr(said, "seed 4711\n"));
+        CHECK(strstr(said, "COIL_TEST_SEED=12\n"));
+        CHECK(strstr(said, "COIL_TEST_LATE=yes\n"));
+    }
+}
+
 /* --- Waiting until nothing happens ----------------------------------------------------------- */
 
 struct walker {
@@ -282,6 +339,106 @@ COIL_TEST(kit, s8_2_whoever_moves_within_the_cushion_begins_it_anew)
     CHECK_EQ(coil_group_spawn(&g, stir, &left), 0);
     CHECK_EQ(coil_wait_all_blocked(200 * COIL_MILLISECOND), 0);
     CHECK_EQ(left, 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+struct returner {
+    int64_t ran_ns; /* when it went on after its own wait */
+};
+
+static int return_and_run(void *arg)
+{
+    struct returner *r = arg;
+    int rc = coil_wait_all_blocked(10 * COIL_MILLISECOND);
+
+    r->ran_ns = coil_now(); /* it is no waiter any more */
+    return rc < 0 ? rc : coil_sleep(COIL_FOREVER);
+}
+
+COIL_TEST(kit, s8_2_what_a_waiter_does_after_its_wait_is_seen_by_those_who_still_wait)
+{
+    const int64_t cushion_ns = 15 * COIL_MILLISECOND;
+    struct returner r = {.ran_ns = 0};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, return_and_run, &r), 0);
+    CHECK_EQ(coil_wait_all_blocked(cushion_ns), 0);
+    CHECK(r.ran_ns);
+    CHECK(coil_now() - r.ran_ns >= cushion_ns);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+static int wait_and_count(void *arg)
+{
+    struct returner *r = arg;
+    int rc = coil_wait_all_blocked(20 * COIL_MILLISECOND);
+
+    r->ran_ns = coil_now();
+    return rc;
+}
+
+static int wait_later(void *arg)
+{
+    return coil_sleep(5 * COIL_MILLISECOND) < 0 ? -ECANCELED : wait_and_count(arg);
+}
+
+/* Though they began at different times: it is the others' rest that counts. */
+COIL_TEST(kit, s8_2_equal_cushions_come_together_whenever_they_began)
+{
+    struct returner r[2] = {{0}, {0}};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, wait_and_count, &r[0]), 0);
+    CHECK_EQ(coil_group_spawn(&g, wait_later, &r[1]), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK(r[0].ran_ns);
+    if (harness_on("sim")) /* where time does not pass between two looks at the clock */
+        CHECK(llabs(r[1].ran_ns - r[0].ran_ns) < COIL_MILLISECOND);
+}
+
+static int wait_without_a_cushion(void *arg)
+{
+    *(int *)arg = coil_wait_all_blocked(0);
+    return 0;
+}
+
+COIL_TEST(kit, s8_2_a_waiter_that_is_cancelled_leaves_the_others_their_turn)
+{
+    struct coil_handle first;
+    const struct coil_spawn_options options = {.handle = &first};
+    int results[2] = {1, 1};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_with(&g, wait_without_a_cushion, &results[0], &options), 0);
+    CHECK_EQ(coil_group_spawn(&g, wait_without_a_cushion, &results[1]), 0);
+    coil_yield_shielded();
+    coil_task_cancel(&first, NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(results[0], -ECANCELED);
+    CHECK_EQ(results[1], 0);
+}
+
+static int wait_long(void *arg)
+{
+    return coil_wait_all_blocked(*(int64_t *)arg);
+}
+
+/* The one that sleeps through its cushion is not in the way of who comes with a smaller one. */
+COIL_TEST(kit, s8_2_who_comes_with_a_smaller_cushion_does_not_wait_for_the_larger)
+{
+    int64_t hour_ns = 3600 * COIL_SECOND;
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, wait_long, &hour_ns), 0);
+    CHECK_EQ(coil_sleep(5 * COIL_MILLISECOND), 0);
+    CHECK_EQ(coil_wait_all_blocked(COIL_MILLISECOND), 0);
+    CHECK_EQ(coil_wait_all_blocked(0), 0);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
     CHECK_EQ(coil_group_end(&g, 0), 0);
 }
 

@@ -37,6 +37,26 @@ COIL_TEST_IN_ORDER(lot, s5_11_unpark_wakes_as_many_as_it_says_the_longest_waitin
     CHECK_EQ(coil_lot_unpark(&lot, 1, 0), 0);
 }
 
+COIL_TEST(lot, s5_a_lot_says_who_waits_and_whether_it_is_broken)
+{
+    struct coil_lot lot = COIL_LOT_INIT;
+    struct coil_lot_stats stats;
+    struct coil_group g;
+    struct wait w[2];
+
+    coil_group_begin(&g);
+    for (int i = 0; i < 2; i++)
+        wait_start(&g, &w[i], park_in, &lot);
+    coil_lot_stats(&lot, &stats);
+    CHECK_EQ(stats.waiting, 2);
+    CHECK_EQ(stats.broken, 0);
+    coil_lot_break(&lot);
+    coil_lot_stats(&lot, &stats);
+    CHECK_EQ(stats.waiting, 0);
+    CHECK_EQ(stats.broken, 1);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
 COIL_TEST(lot, s5_11_nothing_is_remembered_of_an_unpark_that_found_nobody)
 {
     struct coil_lot lot = COIL_LOT_INIT;
@@ -84,6 +104,7 @@ COIL_TEST(lot, s5_11_unparked_and_cancelled_in_the_same_turn_it_was_unparked)
     CHECK_RETURNED(&w, 3);
 }
 
+/* trio #53 */
 COIL_TEST_IN_ORDER(lot, s5_11_repark_moves_sleepers_to_the_end_of_another_lot_without_waking_them)
 {
     struct coil_lot from = COIL_LOT_INIT;

@@ -53,6 +53,164 @@ static void check_line(const char *line, const char *const *places)
 
 /* --- Scopes ---------------------------------------------------------------------------------- */
 
+static int begin_one_that_is_open(void *arg)
+{
+    struct coil_scope x;
+    struct coil_scope y;
+
+    (void)arg;
+    coil_scope_begin_at(&x, COIL_FOREVER, "first-begin");
+    coil_scope_begin_at(&y, COIL_FOREVER, "between");
+    coil_scope_begin_at(&x, COIL_FOREVER, "second-begin");
+    return 0;
+}
+
+Test(misuse, a_scope_begun_again_while_it_is_open_is_named_at_any_depth)
+{
+    DIES(begin_one_that_is_open, "first-begin", "second-begin");
+}
+
+static int begin_your_parents_group(void *arg)
+{
+    coil_group_begin_at(arg, "second-begin");
+    return 0;
+}
+
+static int have_a_child_begin_your_group(void *arg)
+{
+    struct coil_group g;
+
+    (void)arg;
+    coil_group_begin_at(&g, "first-begin");
+    SPAWN(&g, begin_your_parents_group, &g);
+    return coil_group_end(&g, 0);
+}
+
+Test(misuse, a_group_begun_again_by_its_own_child)
+{
+    DIES(have_a_child_begin_your_group, "first-begin", "second-begin");
+}
+
+static struct coil_scope siblings;
+
+static int begin_and_stay(void *arg)
+{
+    (void)arg;
+    coil_timeout_begin_at(&siblings, COIL_FOREVER, "first-begin");
+    return coil_scope_end(&siblings, coil_sleep(COIL_FOREVER));
+}
+
+static int begin_your_siblings(void *arg)
+{
+    (void)arg;
+    coil_shield_begin_at(&siblings, COIL_FOREVER, "second-begin");
+    return 0;
+}
+
+static int have_siblings_begin_the_same(void *arg)
+{
+    struct coil_group g;
+
+    (void)arg;
+    coil_group_begin(&g);
+    SPAWN(&g, begin_and_stay, NULL);
+    give_way();
+    SPAWN(&g, begin_your_siblings, NULL);
+    return coil_group_end(&g, 0);
+}
+
+Test(misuse, a_scope_begun_while_it_is_open_in_another_task)
+{
+    DIES(have_siblings_begin_the_same, "first-begin", "second-begin");
+}
+
+static int prepare_one_that_is_open(void *arg)
+{
+    struct coil_scope x;
+
+    (void)arg;
+    coil_scope_begin_at(&x, COIL_FOREVER, "first-begin");
+    coil_scope_prepare(&x);
+    return 0;
+}
+
+Test(misuse, a_scope_prepared_while_it_is_open)
+{
+    DIES(prepare_one_that_is_open, "first-begin", "coil_scope_prepare");
+}
+
+static int succeed(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+static struct coil_completions completions;
+
+static int end_the_completions_twice(void *arg)
+{
+    struct coil_call call = {succeed};
+    int rc;
+
+    (void)arg;
+    CHECK_EQ(coil_completions_begin_at(&completions, &call, 1, "the-begin"), 0);
+    CHECK_EQ(coil_completions_end(&completions, 0), 0);
+    rc = coil_completions_end_at(&completions, 0, "the-end");
+    return rc;
+}
+
+Test(misuse, completions_ended_twice)
+{
+    DIES(end_the_completions_twice, "the-end", "ended before");
+}
+
+static int end_them_for_another(void *arg)
+{
+    (void)arg;
+    return coil_completions_end_at(&completions, 0, "the-end");
+}
+
+static int have_a_stranger_end_the_completions(void *arg)
+{
+    struct coil_call call = {end_them_for_another};
+
+    (void)arg;
+    CHECK_EQ(coil_completions_begin_at(&completions, &call, 1, "the-begin"), 0);
+    return coil_completions_end(&completions, 0);
+}
+
+Test(misuse, completions_ended_by_another_task)
+{
+    DIES(have_a_stranger_end_the_completions, "the-begin", "another task", "the-end");
+}
+
+static int begin_the_completions_inside_themselves(void *arg)
+{
+    struct coil_call call = {succeed};
+
+    (void)arg;
+    CHECK_EQ(coil_completions_begin_at(&completions, &call, 1, "first-begin"), 0);
+    return coil_completions_begin_at(&completions, &call, 1, "second-begin");
+}
+
+Test(misuse, completions_begun_again_while_they_are_open)
+{
+    DIES(begin_the_completions_inside_themselves, "first-begin", "second-begin");
+}
+
+/* Memory that was an open scope's, and no scope is there any more. */
+COIL_TEST(misuse, what_only_looks_like_an_open_scope_may_be_begun)
+{
+    struct coil_scope x;
+    struct coil_scope copy;
+
+    coil_scope_begin(&x, COIL_FOREVER);
+    copy = x;
+    coil_scope_begin(&copy, COIL_FOREVER);
+    CHECK_EQ(coil_scope_end(&copy, 0), 0);
+    CHECK_EQ(coil_scope_end(&x, 0), 0);
+}
+
 static int end_the_outer_first(void *arg)
 {
     struct coil_scope outer;

@@ -7,6 +7,7 @@ have() {
     case $1 in
     lib-*) pkg-config --exists "${1#lib-}" 2>/dev/null ;;
     header-*) echo "#include <${1#header-}>" | cc -E -x c - >/dev/null 2>&1 ;;
+    cross-*) echo '#include <stdio.h>' | "${1#cross-}-gcc" -E -x c - >/dev/null 2>&1 ;;
     venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
     *) command -v "$1" >/dev/null ;;
     esac

@@ -19,6 +19,7 @@
 
 #include "../core/sched/loop.h"
 #include "../core/thread/futex.h"
+#include "../core/thread/quota.h"
 
 #define LOOPS_MOST 16
 
@@ -81,14 +82,9 @@ static int note_placement(void *arg)
 
 static unsigned int cpus_of_quota(void)
 {
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
-    unsigned long quota = 0;
-    unsigned long period = 1;
-    int n = f ? fscanf(f, "%lu %lu", &quota, &period) : 0;
+    unsigned int quota = coil__cpus_of_quota("/proc/self/cgroup", "/sys/fs/cgroup");
 
-    if (f)
-        fclose(f);
-    return n == 2 ? (unsigned int)((quota + period - 1) / period) : LOOPS_MOST;
+    return quota ? quota : LOOPS_MOST;
 }
 
 Test(runtime, every_core_of_the_mask_has_one_loop_and_the_loop_has_one_core)
@@ -120,6 +116,66 @@ Test(runtime, every_core_of_the_mask_has_one_loop_and_the_loop_has_one_core)
     CHECK_EQ(CPU_COUNT(&seen), expected);
     CHECK_EQ(sched_getaffinity(0, sizeof(seen), &seen), 0);
     CHECK(CPU_EQUAL(&seen, &mask)); /* the caller's own is as before */
+}
+
+static void put(int dir, const char *path, const char *text)
+{
+    int fd = openat(dir, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    CHECK(fd >= 0);
+    CHECK_EQ(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+}
+
+/* Quotas of "/", "/a" and "/a/b", the place that /proc tells, and what it comes to. */
+static const struct {
+    const char *quotas[3]; /* NULL: no such file, as in the root */
+    const char *place;
+    unsigned int cpus;
+} limits[] = {
+    {{NULL, NULL, NULL}, "0::/a/b\n", 0},
+    {{NULL, "max 100000\n", "max 100000\n"}, "0::/a/b\n", 0},
+    {{NULL, "max 100000\n", "150000 100000\n"}, "0::/a/b\n", 2},
+    {{NULL, "300000 100000\n", "400000 100000\n"}, "0::/a/b\n", 3},
+    {{"100000 100000\n", "300000 100000\n", NULL}, "0::/a/b\n", 1},
+    {{NULL, "300000 100000\n", "100000 100000\n"}, "0::/a\n", 3},
+    {{"200000 100000\n", "100000 100000\n", NULL}, "0::/\n", 2},
+    {{"200000 100000\n", NULL, NULL}, "0::/../other\n", 2},
+    {{"200000 100000\n", "100000 100000\n", NULL}, "3:cpu:/a\n1:name=systemd:/a/b\n", 2},
+    {{"200000 100000\n", "100000 100000\n", NULL}, "1:name=systemd:/\n0::/a\n", 1},
+    {{"5000 100000\n", NULL, NULL}, "", 1},
+    {{"nonsense\n", "100000 0\n", NULL}, "0::/a\n", 0},
+};
+
+Test(runtime, a_quota_of_the_cgroup_or_of_one_around_it_counts_and_the_least_of_them)
+{
+    static const char *const files[] = {"cpu.max", "a/cpu.max", "a/b/cpu.max"};
+    char root[] = "/tmp/coil-runtime-XXXXXX";
+    char self[64];
+    int dir;
+
+    CHECK(mkdtemp(root));
+    snprintf(self, sizeof(self), "%s/self", root);
+    dir = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CHECK_EQ(mkdirat(dir, "a", 0700), 0);
+    CHECK_EQ(mkdirat(dir, "a/b", 0700), 0);
+    for (size_t i = 0; i < count_of(limits); i++) {
+        put(dir, "self", limits[i].place);
+        for (int k = 0; k < 3; k++)
+            if (limits[i].quotas[k])
+                put(dir, files[k], limits[i].quotas[k]);
+            else
+                (void)unlinkat(dir, files[k], 0);
+        CHECK_EQ(coil__cpus_of_quota(self, root), limits[i].cpus);
+    }
+    CHECK_EQ(unlinkat(dir, "self", 0), 0);
+    for (int k = 0; k < 3; k++)
+        (void)unlinkat(dir, files[k], 0);
+    CHECK_EQ(coil__cpus_of_quota(self, root), 0);
+    CHECK_EQ(unlinkat(dir, "a/b", AT_REMOVEDIR), 0);
+    CHECK_EQ(unlinkat(dir, "a", AT_REMOVEDIR), 0);
+    close(dir);
+    CHECK_EQ(rmdir(root), 0);
 }
 
 Test(runtime, a_mask_of_one_core_makes_one_loop)

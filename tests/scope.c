@@ -666,7 +666,7 @@ COIL_TEST(scope, s2_6_an_explicit_cancel_does_not_overwrite_a_deadline)
     CHECK_EQ(coil_scope_end(&s, -ECANCELED), -ETIME);
 }
 
-/* D11: anyio and trio both report a time-out here. */
+/* D11, anyio #514: anyio and trio both report a time-out here. */
 COIL_TEST(scope, s2_6_explicit_cancel_then_deadline_is_no_time_out)
 {
     struct coil_scope s;
@@ -913,15 +913,138 @@ COIL_TEST(scope, s2_7_a_deadline_already_past_acts_at_a_sleep)
     }
 }
 
-COIL_TEST(scope, s2_7_a_deadline_already_past_acts_at_a_park)
+static int unpark_with_5(void *arg)
 {
-    struct parker p = {.answer = COIL_ABORT_DONE};
+    struct parker *p = arg;
+
+    if (p->task)
+        parker_unpark(p, 5);
+    return 0;
+}
+
+static int park_past_a_deadline(void *arg)
+{
     struct coil_scope s;
 
     coil_scope_begin(&s, coil_now() - 1);
-    CHECK_EQ(parker_park(&p), -ECANCELED);
-    CHECK_EQ(p.aborts, 1);
-    CHECK_EQ(coil_scope_end(&s, -ECANCELED), 0);
+    (void)parker_park(arg);
+    CHECK_EQ(coil_checkpoint(), -ECANCELED);
+    return coil_scope_end(&s, -ECANCELED);
+}
+
+/* Also if somebody would wake us this very turn, before the loop looks at the clock. */
+static void check_park_past_a_deadline(struct parker *p)
+{
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, park_past_a_deadline, p), 0);
+    CHECK_EQ(coil_group_spawn(&g, unpark_with_5, p), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(p->aborts, 1);
+}
+
+COIL_TEST_IN_ORDER(scope, s2_7_a_deadline_already_past_acts_at_a_park)
+{
+    struct parker p = {.answer = COIL_ABORT_DONE};
+
+    check_park_past_a_deadline(&p);
+    CHECK_EQ(p.result, -ECANCELED);
+}
+
+COIL_TEST_IN_ORDER(scope, s2_7_a_deadline_already_past_asks_who_cannot_leave_to_hurry)
+{
+    struct parker p = {.answer = COIL_ABORT_LATER};
+
+    check_park_past_a_deadline(&p);
+    CHECK_EQ(p.result, 5);
+}
+
+/* Leaves, and hands what it was given to another, which is about to park. */
+static struct parker heir;
+
+static enum coil_abort hand_over(void *ctx)
+{
+    (void)ctx;
+    parker_unpark(&heir, 7);
+    return COIL_ABORT_DONE;
+}
+
+static struct coil_scope others;
+
+static int park_until_the_deadline(void *arg)
+{
+    coil_scope_begin(&others, COIL_FOREVER);
+    *(bool *)arg = true;
+    return coil_scope_end(&others, coil_park(hand_over, NULL, "a test"));
+}
+
+COIL_TEST(scope, s2_7_a_park_may_be_ended_by_the_deadline_of_another_that_it_meets)
+{
+    struct coil_group g;
+    bool parked = false;
+
+    heir = (struct parker){.answer = COIL_ABORT_DONE};
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, park_until_the_deadline, &parked), 0);
+    while (!parked)
+        coil_yield_shielded();
+    coil_scope_set_deadline(&others, coil_now() - 1);
+    CHECK_EQ(parker_park(&heir), 7);
+    CHECK_EQ(heir.aborts, 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+static int succeed(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+static int wait_past_a_deadline(void *arg)
+{
+    struct coil_scope s;
+
+    coil_scope_begin(&s, coil_now() - 1);
+    CHECK_EQ(coil_task_wait(arg), -ECANCELED);
+    return coil_scope_end(&s, -ECANCELED);
+}
+
+COIL_TEST_IN_ORDER(scope, s2_7_a_deadline_already_past_acts_at_the_wait_for_a_task)
+{
+    struct coil_handle h;
+    struct coil_spawn_options options = {.handle = &h};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, wait_past_a_deadline, &h), 0);
+    CHECK_EQ(coil_group_spawn_with(&g, succeed, NULL, &options), 0); /* ends this very turn */
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+}
+
+static int say_so(void *arg)
+{
+    (void)arg;
+    CHECK_EQ(coil_started(0), 0);
+    return coil_sleep(COIL_FOREVER);
+}
+
+static int start_past_a_deadline(void *arg)
+{
+    struct coil_scope s;
+
+    coil_scope_begin(&s, coil_now() - 1);
+    CHECK_EQ(coil_group_start(arg, say_so, NULL, NULL), -ECANCELED);
+    return coil_scope_end(&s, -ECANCELED);
+}
+
+COIL_TEST(scope, s2_7_a_deadline_already_past_acts_at_a_start)
+{
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, start_past_a_deadline, &g), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
 }
 
 COIL_TEST(scope, s2_7_a_deadline_already_past_acts_at_a_read_that_could_finish_at_once)
@@ -1249,6 +1372,41 @@ COIL_TEST(scope, s2_10_a_cancel_after_the_end_does_not_change_the_record)
     CHECK(!why(&s).reason);
 }
 
+/* anyio #88 */
+COIL_TEST(scope, s2_10_a_time_out_that_was_got_over_does_not_come_out_of_a_scope_cancelled_since)
+{
+    struct coil_scope outer;
+    struct coil_scope inner;
+
+    coil_scope_begin(&outer, COIL_FOREVER);
+    coil_scope_begin(&inner, in(COIL_MILLISECOND));
+    CHECK_EQ(coil_scope_end(&inner, coil_sleep(COIL_FOREVER)), 0);
+    coil_scope_cancel(&outer, NULL);
+    CHECK_EQ(coil_scope_end(&outer, 0), 0);
+    CHECK_EQ(coil_scope_caught(&outer), 0);
+    CHECK_EQ(coil_checkpoint(), 0);
+}
+
+/* anyio #832: in clean-up nothing is pending. */
+COIL_TEST(scope, s2_3_behind_a_shield_every_question_is_answered_as_if_nobody_had_cancelled)
+{
+    struct coil_cancellation cause;
+    struct coil_scope outer;
+    struct coil_scope shield;
+
+    coil_scope_begin(&outer, COIL_FOREVER);
+    coil_scope_cancel(&outer, NULL);
+    CHECK_EQ(coil_checkpoint(), -ECANCELED);
+    coil_shield_begin(&shield, COIL_FOREVER);
+    CHECK_EQ(coil_checkpoint_if_cancelled(), 0);
+    CHECK_EQ(coil_cancel_requested(), 0);
+    CHECK_EQ(coil_why_cancelled(&cause), 0);
+    CHECK_EQ(coil_effective_deadline(), COIL_FOREVER);
+    CHECK_EQ(coil_scope_end(&shield, 0), 0);
+    CHECK_EQ(coil_cancel_requested(), 1);
+    CHECK_EQ(coil_scope_end(&outer, -ECANCELED), 0);
+}
+
 /* --- 2.11: shields with a limit -------------------------------------------------------------- */
 
 COIL_TEST(scope, s2_11_clean_up_has_its_limit_and_no_more)
@@ -1547,7 +1705,7 @@ static int64_t cost_of_checks(void)
     return best;
 }
 
-/* Were each scope looked at, it would cost some thousand times as much. */
+/* trio #58: were each scope looked at, it would cost some thousand times as much. */
 COIL_TEST(scope, s2_13_a_check_costs_the_same_at_any_depth)
 {
     static struct coil_scope scopes[5000];

@@ -563,7 +563,8 @@ COIL_TEST(semaphore, s5_5_but_not_what_it_borrowed_for_another)
     CHECK_EQ(give_back(&b), 0);
 }
 
-/* Its tree of borrowers, in and out in orders drawn from a seed, against a plain table. */
+/* Its tree of borrowers, in and out in orders drawn from a seed, against a plain table. trio #548:
+ * one that was cancelled stayed there. */
 COIL_TEST(semaphore, s5_5_thousands_of_borrowers_come_and_go_and_each_is_known)
 {
     static struct borrowing b[2000];

@@ -623,6 +623,87 @@ COIL_TEST(start, s3_6_what_led_to_the_failure_of_a_start_is_kept)
     CHECK_EQ(coil_group_end(&target, 0), 0);
 }
 
+/* A child that says so behind a shield of its own, and meets the cancel only after that. */
+struct shielded_start {
+    struct coil_group *group;
+    struct coil_scope scope; /* around the start */
+    struct parker inside;
+    int said;
+    int after;
+    int result;
+    bool over;
+};
+
+static int shield_then_start(void *arg)
+{
+    struct shielded_start *s = arg;
+    struct coil_scope shield;
+
+    coil_shield_begin(&shield, COIL_FOREVER);
+    CHECK_EQ(parker_park(&s->inside), 0);
+    s->said = coil_started(3);
+    CHECK_EQ(coil_checkpoint(), 0);
+    CHECK_EQ(coil_scope_end(&shield, 0), 0);
+    s->after = coil_checkpoint();
+    return s->after;
+}
+
+static int start_the_shielded(void *arg)
+{
+    struct shielded_start *s = arg;
+
+    coil_scope_begin(&s->scope, COIL_FOREVER);
+    s->result = coil_group_start(s->group, shield_then_start, s, NULL);
+    s->over = true;
+    return coil_scope_end(&s->scope, s->result);
+}
+
+/* anyio #837 */
+COIL_TEST(start, s3_6_a_childs_own_shield_holds_in_a_cancelled_start)
+{
+    struct coil_group target;
+    struct coil_group g;
+    struct shielded_start s = {.group = &target, .inside.answer = COIL_ABORT_DONE, .said = 1};
+
+    coil_group_begin(&target);
+    coil_group_begin(&g);
+    SPAWN(&g, start_the_shielded, &s);
+    parker_await(&s.inside);
+    coil_scope_cancel(&s.scope, NULL);
+    give_way();
+    CHECK_EQ(s.inside.aborts, 0);
+    CHECK(!s.over); /* it is awaited */
+    parker_unpark(&s.inside, 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(s.said, 0);
+    CHECK_EQ(s.after, -ECANCELED);
+    CHECK_EQ(s.result, -ECANCELED);
+    CHECK_EQ(coil_group_end(&target, 0), 0);
+    CHECK_EQ(coil_group_error_count(&target), 0);
+}
+
+/* anyio #517 */
+COIL_TEST(start, s3_6_the_failure_of_a_sibling_of_the_starter_cancels_its_start)
+{
+    struct child failing = {.says_nothing = true, .parks_before = true, .result = -EIO};
+    struct child c = {.parks_before = true, .before.answer = COIL_ABORT_DONE};
+    struct coil_group target;
+    struct coil_group g;
+    struct starter s = {.group = &target, .child = &c};
+
+    coil_group_begin(&target);
+    coil_group_begin(&g);
+    SPAWN(&g, run_child, &failing);
+    SPAWN(&g, run_starter, &s);
+    parker_await(&failing.before);
+    parker_await(&c.before);
+    parker_unpark(&failing.before, 0);
+    CHECK_EQ(coil_group_end(&g, 0), -EIO);
+    CHECK_EQ(s.result, -ECANCELED);
+    CHECK_EQ(c.before.result, -ECANCELED);
+    CHECK_EQ(coil_group_end(&target, 0), 0);
+}
+
 /* --- 3.6: the group -------------------------------------------------------------------------- */
 
 struct ender {

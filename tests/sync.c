@@ -14,21 +14,31 @@ struct all {
     struct coil_rwlock rwlock;
     struct coil_barrier barrier;
     struct coil_limiter limiter;
+    struct coil_token token;
     struct coil_future future;
+    struct coil_guard guard;
+    struct coil_breaker breaker;
 };
 
-static const struct all fresh = {
-    .lot = COIL_LOT_INIT,
-    .event = COIL_EVENT_INIT,
-    .watch = COIL_WATCH_INIT,
-    .lock = COIL_LOCK_INIT,
-    .condition = COIL_CONDITION_INIT,
-    .semaphore = COIL_SEMAPHORE_INIT(0, 1),
-    .rwlock = COIL_RWLOCK_INIT,
-    .barrier = COIL_BARRIER_INIT(2),
-    .limiter = COIL_LIMITER_INIT(0),
-    .future = COIL_FUTURE_INIT,
-};
+/* clang-format off */
+#define ALL_INIT { \
+    .lot = COIL_LOT_INIT, \
+    .event = COIL_EVENT_INIT, \
+    .watch = COIL_WATCH_INIT, \
+    .lock = COIL_LOCK_INIT, \
+    .condition = COIL_CONDITION_INIT, \
+    .semaphore = COIL_SEMAPHORE_INIT(0, 1), \
+    .rwlock = COIL_RWLOCK_INIT, \
+    .barrier = COIL_BARRIER_INIT(2), \
+    .limiter = COIL_LIMITER_INIT(0), \
+    .token = COIL_TOKEN_INIT, \
+    .future = COIL_FUTURE_INIT, \
+    .guard = COIL_GUARD_INIT("trying"), \
+    .breaker = COIL_BREAKER_INIT, \
+}
+/* clang-format on */
+
+static const struct all fresh = ALL_INIT;
 
 /* For each: a wait, what lets one wait end, and the number of those who wait. */
 
@@ -599,17 +609,17 @@ COIL_TEST(sync, s4_1_also_who_asks_for_what_is_lost)
 
 /* --- Before, between and outside of loops ---------------------------------------------------- */
 
-static struct all lasting;
+static struct all set_up = ALL_INIT;
 
 static int use_after_set_up(void *arg)
 {
     (void)arg;
-    CHECK_EQ(coil_event_wait(&lasting.event), 0);
-    CHECK_EQ(wait_for_watch(&lasting), 0);
-    CHECK_EQ(wait_for_future(&lasting), 0);
-    CHECK_EQ(coil_semaphore_acquire(&lasting.semaphore), 0);
-    CHECK_EQ(wait_for_token(&lasting), 0);
-    return coil_lock_acquire(&lasting.lock);
+    CHECK_EQ(coil_event_wait(&set_up.event), 0);
+    CHECK_EQ(wait_for_watch(&set_up), 0);
+    CHECK_EQ(wait_for_future(&set_up), 0);
+    CHECK_EQ(coil_semaphore_acquire(&set_up.semaphore), 0);
+    CHECK_EQ(wait_for_token(&set_up), 0);
+    return coil_lock_acquire(&set_up.lock);
 }
 
 Test(sync, s5_all_can_be_set_up_before_there_is_a_loop)
@@ -617,19 +627,70 @@ Test(sync, s5_all_can_be_set_up_before_there_is_a_loop)
     struct coil_loop_options options = harness_options();
 
     harness_need_backend();
-    lasting = fresh;
-    set_event(&lasting);
-    notify_watch(&lasting);
-    set_future(&lasting);
-    release_semaphore(&lasting);
-    add_a_token(&lasting);
-    CHECK_EQ(coil_semaphore_acquire_nowait(&lasting.semaphore), 0);
-    release_semaphore(&lasting);
-    CHECK_EQ(coil_condition_notify_all(&lasting.condition), 0);
-    CHECK_EQ(coil_lock_release(&lasting.lock), -EPERM);
-    CHECK_EQ(coil_rwlock_release_write(&lasting.rwlock), -EPERM);
+    set_event(&set_up);
+    notify_watch(&set_up);
+    set_future(&set_up);
+    release_semaphore(&set_up);
+    add_a_token(&set_up);
+    CHECK_EQ(coil_semaphore_acquire_nowait(&set_up.semaphore), 0);
+    release_semaphore(&set_up);
+    CHECK_EQ(coil_condition_notify_all(&set_up.condition), 0);
+    CHECK_EQ(coil_lot_unpark(&set_up.lot, 1, 0), 0);
+    CHECK_EQ(coil_lock_release(&set_up.lock), -EPERM);
+    CHECK_EQ(coil_rwlock_release_read(&set_up.rwlock), -EPERM);
+    CHECK_EQ(coil_rwlock_release_write(&set_up.rwlock), -EPERM);
+    CHECK_EQ(coil_guard_leave(&set_up.guard), -EPERM);
+    coil_breaker_remove(&set_up.breaker);
     CHECK_EQ(coil_run(&options, use_after_set_up, NULL), 0);
-    CHECK_EQ(coil_lock_release(&lasting.lock), -EPERM);
+    CHECK_EQ(coil_lock_release(&set_up.lock), -EPERM);
+}
+
+static struct all lasting = ALL_INIT;
+
+static int borrow_and_watch_over(void *arg)
+{
+    (void)arg;
+    CHECK_EQ(coil_guard_enter(&lasting.guard), 0);
+    CHECK_EQ(coil_limiter_acquire(&lasting.limiter, &lasting.token), 0);
+    CHECK_EQ(coil_breaker_add(&lasting.breaker, coil_task_self(), &lasting.lot), 0);
+    return 0;
+}
+
+static int wait_on_each(void *arg)
+{
+    struct coil_lot_stats stats;
+    struct coil_group g;
+    struct wait w;
+
+    (void)arg;
+    for_each_kind(k)
+    {
+        if (k->close)
+            k->close(&lasting);
+        coil_group_begin(&g);
+        wait_start(&g, &w, k->wait, &lasting);
+        CHECK_EQ(k->count(&lasting), 1);
+        k->let_go(&lasting);
+        CHECK_EQ(coil_group_end(&g, 0), 0);
+        CHECK_RETURNED(&w, 0);
+        CHECK_EQ(k->count(&lasting), 0);
+    }
+    coil_group_begin(&g);
+    SPAWN(&g, borrow_and_watch_over, NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    coil_lot_stats(&lasting.lot, &stats);
+    CHECK_EQ(stats.broken, 1);                     /* by the end of that task, */
+    CHECK_EQ(coil_guard_enter(&lasting.guard), 0); /* which has left, */
+    CHECK_EQ(wait_for_token(&lasting), 0);         /* and given back */
+    return coil_guard_leave(&lasting.guard);
+}
+
+Test(sync, s5_all_can_be_initialised_at_file_scope_and_be_waited_for)
+{
+    struct coil_loop_options options = harness_options();
+
+    harness_need_backend();
+    CHECK_EQ(coil_run(&options, wait_on_each, NULL), 0);
 }
 
 static void wait_outside(void)

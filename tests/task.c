@@ -179,12 +179,12 @@ COIL_TEST(task, s3_7_a_task_may_cancel_itself)
 
 COIL_TEST(task, s3_7_the_result_is_what_it_returned)
 {
-    static int results[] = {0, 7, INT32_MAX, -EIO, INT32_MIN, -ECANCELED};
+    static int results[] = {0, 7, INT32_MAX, -EIO, INT32_MIN};
     static const enum coil_status statuses[] = {COIL_STATUS_FINISHED, COIL_STATUS_FINISHED,
                                                 COIL_STATUS_FINISHED, COIL_STATUS_FAILED,
-                                                COIL_STATUS_FAILED,   COIL_STATUS_FAILED};
+                                                COIL_STATUS_FAILED};
 
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 5; i++) {
         struct coil_handle h;
         struct coil_group g;
 

@@ -24,7 +24,8 @@
 /* Deferred completions that an enter fetches when it need not wait for more. */
 #define TASK_WORK_AN_ENTER 20
 
-/* Each is dropped in turn when the kernel says EINVAL. */
+/* Each is dropped in turn when the kernel says EINVAL, as it does to flags that it does not know:
+ * before Linux 5.6, to all of these. */
 static const unsigned int setup_ladder[] = {
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
         IORING_SETUP_SUBMIT_ALL,                                                     /* Linux 6.1 */
@@ -124,6 +125,10 @@ static void explain(int error, struct backend_reason *why)
     case -ENOSYS:
         say(why, "io_uring_setup: ENOSYS, not in this kernel or kept out by seccomp");
         break;
+    case -EINVAL:
+        say(why,
+            "io_uring_setup: EINVAL, this kernel's is too old (Linux 5.17 has what is needed)");
+        break;
     case -ENOMEM:
         say(why, "io_uring_setup: ENOMEM, RLIMIT_MEMLOCK is too small");
         break;
@@ -187,7 +192,7 @@ int coil__ring_open(struct ring *r, const struct backend_config *config, struct 
     result = open_fitting(r, sq, cq < sq ? sq : cq, why);
     if (result < 0) {
         explain(result, why);
-        return result;
+        return result == -EINVAL ? -ENOSYS : result; /* it knows none of our ways */
     }
     result = check_kernel(r, why);
     if (result >= 0)
@@ -208,6 +213,7 @@ int coil__ring_open(struct ring *r, const struct backend_config *config, struct 
     r->absolute = r->uring.features & IORING_FEAT_MIN_TIMEOUT;
     if (r->absolute)
         r->enter |= IORING_ENTER_ABS_TIMER;
+    r->poll_first = r->setup & IORING_SETUP_TASKRUN_FLAG; /* it came with the same kernel */
     if (r->uring.features & IORING_FEAT_NO_IOWAIT)
         r->enter |= IORING_ENTER_NO_IOWAIT;
     return 0;

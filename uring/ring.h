@@ -10,7 +10,8 @@ struct ring {
     unsigned int setup; /* IORING_SETUP_ flags that the kernel took */
     unsigned int enter; /* IORING_ENTER_ flags for every call */
     int enter_fd;
-    bool absolute; /* waits take a point in time, not a duration */
+    bool absolute;   /* waits take a point in time, not a duration */
+    bool poll_first; /* a receive can be told to wait first, and tells what it left. Linux 5.19 */
 };
 
 /* 0, or -errno and why in words. why also tells of smaller queues than asked for. */

@@ -65,7 +65,7 @@ struct backend {
 
 static bool add_slots(struct backend *b)
 {
-    uint32_t count = b->slot_count ? b->slot_count * 2 : SLOTS_FIRST;
+    uint32_t count = b->slot_count ? b->slot_count + b->slot_count / 8 : SLOTS_FIRST;
     struct slot *slots = b->allocate(b->allocate_ctx, b->slots, count * sizeof(*slots));
 
     if (!slots)
@@ -357,7 +357,7 @@ static void op_answered(struct backend *b, struct op *op, int result, unsigned i
         once_more(b, op, result == -EAGAIN ? POLLS : ON_RING);
         return;
     }
-    if (op->kind == OP_RECV && op->descriptor->kind == FD_TCP)
+    if (op->kind == OP_RECV && op->descriptor->kind == FD_TCP && b->ring.poll_first)
         op->descriptor->drained = result > 0 && !(flags & IORING_CQE_F_SOCK_NONEMPTY);
     if (op->kind == OP_POLL && result > 0)
         result = 0;

@@ -56,7 +56,7 @@ def echo_servers(context, loops):
         coil(echo, "io_uring", *of_loops, again=True),
         coil(echo, "epoll", *of_loops), raw(bench / "raw_epoll", *of_loops),
         coil(echo, "epoll", *of_loops, again=True),
-        compiled("libuv", bench / "peers/libuv/echo", *of_loops),
+        compiled("libuv", bench / "libuv_echo", *of_loops),
         compiled("tokio", peers / "tokio/release/echo", *of_loops),
         compiled("go", peers / "go/echo", *of_loops),
     ]

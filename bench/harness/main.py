@@ -13,7 +13,6 @@ from pathlib import Path
 
 import echo
 import history
-import http_serving
 import machine
 import micro
 import page
@@ -21,9 +20,10 @@ import pipeline
 import results
 import table
 import tasks
+import web
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-MODULES = [pipeline, echo, http_serving, tasks, micro]
+MODULES = [pipeline, echo, web, tasks, micro]
 
 
 class Progress:
@@ -86,8 +86,8 @@ def arguments():
     if unknown:
         parser.error(f"--only: there is no {', '.join(sorted(unknown))}; there are "
                      + ", ".join(module.NAME for module in MODULES))
-    obstacle = options.record and ("--only leaves something out" if options.only
-                                   else history.obstacle())
+    obstacle = options.record and ("--only and --peers leave something out"
+                                   if options.only or options.peers else history.obstacle())
     if obstacle:
         parser.error(f"--record: {obstacle}")
     return options

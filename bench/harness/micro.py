@@ -48,7 +48,9 @@ BENCHES = {
     "receive_cancel": {
         "references": {"coil-io_uring": ("raw_uring", 1.3), "coil-epoll": ("raw_recv", None)},
     },
-    "nop_op": {"references": {"coil-io_uring": ("raw_uring", None)}},
+    "nop_op": {
+        "references": {"coil-io_uring": ("raw_uring", None), "coil-epoll": ("raw_poll", None)},
+    },
     "echo_round_trip": {"references": both("raw_calls")},
     "pool_call": {"references": both("bare_call")},
     "checkpoint_alone": {},
@@ -58,7 +60,7 @@ BENCHES = {
 
 
 def repetitions(context):
-    return 5 if context.quick else 10
+    return 3 if context.quick else 10
 
 
 def plan(context):
@@ -66,7 +68,7 @@ def plan(context):
 
 
 def estimate_s(context):
-    return 36 if context.quick else 130
+    return 24 if context.quick else 130
 
 
 def command(context):

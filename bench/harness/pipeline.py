@@ -40,14 +40,18 @@ def rounds_of(contestant, context):
     return round_count(context) if not context.quick or contestant.kind in ("coil", "raw") else 2
 
 
+def shapes(context):
+    return SHAPES[::3] if context.quick else SHAPES
+
+
 def plan(context):
-    return [(NAME, name_of(shape)) for shape in SHAPES]
+    return [(NAME, name_of(shape)) for shape in shapes(context)]
 
 
 def estimate_s(context):
     turns = sum(rounds_of(c, context) for c in contestants.echo_servers(context, 1)
                 if c.needs.exists())
-    return len(SHAPES) * turns * (burst_s(context) + 0.08)
+    return len(shapes(context)) * turns * (burst_s(context) + 0.08)
 
 
 # --- The client ----------------------------------------------------------------------------------
@@ -97,14 +101,15 @@ def calibrate(server, client, shape, seconds):
     return count
 
 
-def request_counts(those_up, client, seconds):
+def request_counts(those_up, client, context):
     """Those that are compared get the same count: a burst also opens and closes its connections."""
     counts = {}
-    for shape in SHAPES:
+    for shape in shapes(context):
         for server in sorted(those_up, key=lambda server: server.contestant.reference is not None):
             same = counts.get((server.contestant.reference, shape))
             if server.up:
-                counts[server.name, shape] = same or server.attempt(calibrate, client, shape, seconds)
+                counts[server.name, shape] = same or server.attempt(
+                    calibrate, client, shape, burst_s(context))
     return counts
 
 
@@ -113,7 +118,7 @@ def request_counts(those_up, client, seconds):
 def go_round(those_up, client, counts, context):
     rounds = round_count(context)
     for round_index in range(rounds):
-        for shape in SHAPES:
+        for shape in shapes(context):
             context.progress(f"{name_of(shape)}: round {round_index + 1} of {rounds}")
             for server in servers.in_turn(those_up, round_index):
                 if servers.takes_part(rounds_of(server.contestant, context), round_index, rounds):
@@ -140,9 +145,9 @@ def run(context):
     client = Client(client_core, context.build / "bench/no_sleep.so")
     with servers.all_up(contestants.echo_servers(context, 1), server_core, context) as those_up:
         echo.verify_all(those_up, context, client_core)
-        counts = request_counts(those_up, client, burst_s(context))
+        counts = request_counts(those_up, client, context)
         go_round(those_up, client, counts, context)
         echo.verify_all(those_up, context, client_core)
-    found = [row(server, shape) for shape in SHAPES for server in those_up]
+    found = [row(server, shape) for shape in shapes(context) for server in those_up]
     servers.hold_against(those_up, found, RATIO_MAX)
     return found

@@ -1,14 +1,11 @@
 /* dump.c - a loop written down: at once, to a descriptor, or when another thread asks for it. */
-#define _GNU_SOURCE
 #include "dump.h"
 
 #include <errno.h>
-#include <poll.h>
 
 #include "../sched/loop.h"
 #include "../thread/futex.h"
-
-#define PATIENCE_MS 1000
+#include "sink.h"
 
 static bool is_format(enum coil_dump_format format)
 {
@@ -33,42 +30,15 @@ int coil_dump(enum coil_dump_format format, coil_dump_fn *write, void *ctx)
 
 /* --- To a descriptor ------------------------------------------------------------------------- */
 
-static ssize_t write_once(int fd, const char *text, size_t len)
-{
-    struct descriptor as_if_a_pipe = {.kind = FD_PIPE}; /* written with SIGPIPE kept away */
-    struct op op = {
-        .kind = OP_WRITE,
-        .route = ROUTE_POOL, /* no readiness is told by this */
-        .fd = fd,
-        .ptr = (void *)(uintptr_t)text,
-        .len = len,
-        .offset = -1,
-        .descriptor = &as_if_a_pipe,
-    };
-
-    return coil__op_perform(&op);
-}
-
-static int write_to_fd(void *ctx, const char *text, size_t len)
-{
-    struct pollfd p = {.fd = *(const int *)ctx, .events = POLLOUT};
-
-    while (len) {
-        ssize_t n = write_once(p.fd, text, len);
-
-        if (n == -EAGAIN && poll(&p, 1, PATIENCE_MS) != 0)
-            continue;
-        if (n < 0)
-            return (int)n;
-        text += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 int coil_dump_fd(enum coil_dump_format format, int fd)
 {
-    return coil_dump(format, write_to_fd, &fd);
+    struct sink s;
+    int r;
+
+    if (!coil__here.loop || !is_format(format))
+        return -EINVAL;
+    r = coil__sink_open(&s, fd);
+    return r < 0 ? r : coil_dump(format, coil__sink_write, &s);
 }
 
 /* --- When another thread asks ---------------------------------------------------------------- */
@@ -80,6 +50,7 @@ struct dumper {
     uint8_t format;    /* enum coil_dump_format */
     coil_dump_fn *write;
     void *ctx;
+    struct answer *answer; /* being written */
     struct mail mail;
     struct list link; /* among the loop's */
 };
@@ -91,12 +62,35 @@ static struct dumper *dumper_of(struct coil_dumper *d)
     return (struct dumper *)d;
 }
 
-static void answer(struct mail *m)
-{
-    struct dumper *d = container_of(m, struct dumper, mail);
+/* One dump that was asked for. Its dumper may end in the middle of it, and be gone. */
+struct answer {
+    coil_dump_fn *write;
+    void *ctx;
+    bool over;
+};
 
+static int write_answer(void *answer, const char *text, size_t len)
+{
+    struct answer *a = answer;
+    int r = a->write(a->ctx, text, len);
+
+    return a->over ? -ESHUTDOWN : r;
+}
+
+static void answer(struct dumper *d)
+{
+    struct answer a = {.write = d->write, .ctx = d->ctx};
+
+    d->answer = &a;
     __atomic_store_n(&d->asked, false, __ATOMIC_SEQ_CST);
-    (void)dump(coil__here.loop, (enum coil_dump_format)d->format, d->write, d->ctx);
+    (void)dump(coil__here.loop, (enum coil_dump_format)d->format, write_answer, &a);
+    if (!a.over)
+        d->answer = NULL;
+}
+
+static void question_delivered(struct mail *m)
+{
+    answer(container_of(m, struct dumper, mail));
 }
 
 int coil_dumper_begin(struct coil_dumper *public, enum coil_dump_format format, coil_dump_fn *write,
@@ -112,7 +106,8 @@ int coil_dumper_begin(struct coil_dumper *public, enum coil_dump_format format, 
     d->format = (uint8_t)format;
     d->write = write;
     d->ctx = ctx;
-    d->mail.deliver = answer;
+    d->answer = NULL;
+    d->mail.deliver = question_delivered;
     list_push_back(&loop->dumpers, &d->link);
     __atomic_store_n(&d->loop, loop, __ATOMIC_SEQ_CST);
     return 0;
@@ -142,9 +137,15 @@ static void end(struct dumper *d, struct loop *loop)
     __atomic_store_n(&d->loop, NULL, __ATOMIC_SEQ_CST);
     while ((askers = __atomic_load_n(&d->askers, __ATOMIC_SEQ_CST)))
         futex_wait(&d->askers, askers);
-    if (__atomic_load_n(&d->asked, __ATOMIC_SEQ_CST))
-        coil__mailbox_deliver(&loop->mailbox);
     list_remove(&d->link);
+    if (__atomic_load_n(&d->asked, __ATOMIC_SEQ_CST)) {
+        coil__mailbox_withdraw(&loop->mailbox, &d->mail);
+        if (!d->answer)
+            answer(d);
+        __atomic_store_n(&d->asked, false, __ATOMIC_SEQ_CST);
+    }
+    if (d->answer)
+        d->answer->over = true;
 }
 
 void coil_dumper_end(struct coil_dumper *public)

@@ -65,7 +65,8 @@ void coil__instruments_report(struct loop *loop, enum hook hook, struct coil_tas
         return;
     before = coil__callback_begin("an instrument");
     in->telling = true;
-    for (in->at = 0; in->at < in->count; in->at++)
+    in->end = in->count;
+    for (in->at = 0; in->at < in->end; in->at++)
         if (hooks_of(in->all[in->at]) & HOOK_BIT(hook))
             call(in->all[in->at], hook, t, deadline_ns);
     in->telling = false;
@@ -155,5 +156,7 @@ void coil_instrument_remove(const struct coil_instrument *i)
     memmove(&in->all[at], &in->all[at + 1], (size_t)(in->count - at) * sizeof(in->all[0]));
     if (at <= in->at)
         in->at--; /* whoever comes next has moved to where we are */
+    if (at < in->end)
+        in->end--;
     coil__instruments_update(loop);
 }

@@ -31,6 +31,7 @@ struct instruments {
     const struct coil_instrument *all[COIL_INSTRUMENTS_MOST];
     int count;
     int at;                       /* whose hook runs */
+    int end;                      /* behind the last who is told: those after it came meanwhile */
     bool telling;                 /* a hook runs: what it does itself is not told */
     bool stepping;                /* the loop reports steps, until the end of the turn */
     const struct coil_task *runs; /* whose step it is, unless it has been reported as ready again */

@@ -130,7 +130,7 @@ int coil__descriptor_meet_next(struct loop *loop, int fd, struct descriptor **re
 {
     const struct descriptor *d = descriptor_known(&loop->descriptors, fd);
 
-    if (!d->inode || inode_of(fd) == d->inode)
+    if (!d->given_away || !d->inode || inode_of(fd) == d->inode)
         return -EBADF;
     return coil__descriptor_meet(loop, fd, ret);
 }
@@ -200,31 +200,43 @@ static int close_in_pool(struct loop *loop, struct op *op, struct descriptor *d)
     int r;
 
     d->inode = inode_of(op->fd);
+    d->given_away = true;
     r = (int)coil__op_run_shielded(op);
     if (d->generation == generation) /* or the number is another's already */
         reset(loop, d, FD_UNKNOWN);
     return r;
 }
 
+static int close_and_reset(struct loop *loop, struct op *op, struct descriptor *d)
+{
+    const int fd = op->fd;
+    int r;
+
+    /* Behind calls that may never end it would wait for ever, and most closes are quick after all.
+     */
+    if (close_may_block(fd, d) && coil__pool_has_room(&loop->pool)) {
+        r = close_in_pool(loop, op, d);
+        if (op->fd < 0)
+            return r;
+    } else if (d) {
+        reset(loop, d, FD_UNKNOWN);
+    }
+    return do_close(op) < 0 ? -errno : 0;
+}
+
 int coil_close(int fd)
 {
     struct loop *loop = here_loop("coil_close");
-    struct op op = {.call = do_close, .fd = fd};
+    struct op op = {.kind = OP_CALL, .what = CALLS_CLOSE, .call = do_close, .fd = fd};
     struct descriptor *d;
     int r = end_uses(loop, fd, &d);
 
     if (r < 0)
         return r;
-    /* Behind calls that may never end it would wait for ever, and most closes are quick after all.
-     */
-    if (close_may_block(fd, d) && coil__pool_has_room(&loop->pool)) {
-        r = close_in_pool(loop, &op, d);
-        if (op.fd < 0)
-            return r;
-    } else if (d) {
-        reset(loop, d, FD_UNKNOWN);
-    }
-    return do_close(&op) < 0 ? -errno : 0;
+    r = close_and_reset(loop, &op, d);
+    if (unlikely(loop->ops->meddle) && r >= 0)
+        r = loop->ops->meddle(loop->backend, &op);
+    return r;
 }
 
 int coil_forget(int fd)

@@ -11,7 +11,7 @@ struct coil_task;
 
 enum descriptor_kind {
     FD_UNKNOWN,       /* not used here yet */
-    FD_TCP,           /* a short read or write says: empty, or full */
+    FD_TCP,           /* a short read or write says, mostly: empty, or full */
     FD_STREAM,        /* any other socket of bytes */
     FD_DATAGRAM,      /* a socket of messages */
     FD_UNIX_DATAGRAM, /* the same; a full queue at the peer cannot be waited for */
@@ -25,20 +25,28 @@ enum {
     SIDE_WRITE = 2,
 };
 
+static inline uint8_t side_of(bool writes)
+{
+    return writes ? SIDE_WRITE : SIDE_READ;
+}
+
 struct descriptor {
-    struct op *ops;           /* in flight */
-    struct coil_task *closer; /* waits for them to end */
+    struct op *ops; /* in flight */
+    union {
+        struct coil_task *closer; /* waits for them to end */
+        uint64_t inode;           /* of one that a thread closes: what it was. 0: nobody knows */
+    };
     uint32_t generation; /* one more after each close: an event for an earlier one is not ours */
     uint8_t kind;        /* enum descriptor_kind */
     uint8_t busy;        /* SIDE_ bits: a reader, a writer */
-    uint8_t ready;       /* SIDE_ bits: worth trying. Readiness backends only, as the next three */
-    uint8_t
-        sticky; /* SIDE_ bits: stays ready (hang-up, urgent data): a short count proves nothing */
-    bool registered; /* with the readiness backend */
+    uint8_t ready;       /* SIDE_ bits: worth trying. Readiness backends only, as the next four */
+    uint8_t guessed;     /* SIDE_ bits: not ready, by a short count and no more */
+    uint8_t sticky;      /* SIDE_ bits: stays ready (hang-up, urgent data): a short count is none */
+    bool registered;     /* with the readiness backend */
     bool closing;
-    bool drained;   /* io_uring said of the last receive that it took all there was */
-    int late_error; /* ended a receive that had bytes to deliver: the next one says it */
-    uint64_t inode; /* while a thread closes it: what it was */
+    bool given_away;    /* ... in a thread; the number may be another's already */
+    bool drained;       /* io_uring said of the last receive that it took all there was */
+    int16_t late_error; /* ended a receive that had bytes to deliver: the next one says it */
 };
 
 #define DESCRIPTOR_CHUNK  1024

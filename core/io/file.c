@@ -14,6 +14,7 @@
 
 #include "../op.h"
 #include "../sched/loop.h"
+#include "../sync/lot.h"
 
 /* A call and its arguments. The pool thread sees only this; it lives on the caller's stack, which
  * does not return before the call has. */
@@ -29,18 +30,20 @@ struct file_call {
 };
 
 /* Its directories, like any descriptor, are not closed under it. AT_FDCWD is none. */
-static ssize_t run(struct file_call *c, ssize_t (*call)(struct op *op))
+static ssize_t run(struct file_call *c, enum op_what what, ssize_t (*call)(struct op *op))
 {
+    c->op.what = what;
     c->op.call = call;
     return coil__op_run_blocking(&c->op, c->fds[0], c->fds[1]);
 }
 
 /* The same, on a descriptor. */
-static ssize_t run_with(struct file_call *c, int fd, ssize_t (*call)(struct op *op))
+static ssize_t run_with(struct file_call *c, int fd, enum op_what what,
+                        ssize_t (*call)(struct op *op))
 {
     c->fds[0] = fd;
     c->fds[1] = -1;
-    return fd < 0 ? -EBADF : run(c, call);
+    return fd < 0 ? -EBADF : run(c, what, call);
 }
 
 static struct file_call *of(struct op *op)
@@ -66,7 +69,7 @@ int coil_openat(int dirfd, const char *path, int flags, mode_t mode)
 {
     struct file_call c = {
         .fds = {dirfd, -1}, .paths = {path}, .flags = (unsigned int)flags, .mode = mode};
-    int fd = path ? (int)run(&c, do_openat) : -EFAULT;
+    int fd = path ? (int)run(&c, CALLS_OPENAT, do_openat) : -EFAULT;
 
     note_file(fd);
     return fd;
@@ -91,7 +94,7 @@ int coil_openat2(int dirfd, const char *path, const struct open_how *how, size_t
         return size < sizeof(ours[0]) ? -EINVAL : -E2BIG;
     memcpy(ours, how, size);
     ours[0] |= O_CLOEXEC;
-    fd = (int)run(&c, do_openat2);
+    fd = (int)run(&c, CALLS_OPENAT2, do_openat2);
     note_file(fd);
     return fd;
 }
@@ -113,19 +116,33 @@ static ssize_t do_ftruncate(struct op *op)
 
 int coil_fsync(int fd)
 {
-    return (int)run_with(&(struct file_call){.flags = 0}, fd, do_fsync);
+    return (int)run_with(&(struct file_call){.flags = 0}, fd, CALLS_FSYNC, do_fsync);
 }
 
 int coil_fdatasync(int fd)
 {
-    return (int)run_with(&(struct file_call){.flags = 0}, fd, do_fdatasync);
+    return (int)run_with(&(struct file_call){.flags = 0}, fd, CALLS_FDATASYNC, do_fdatasync);
 }
 
 int coil_ftruncate(int fd, off_t length)
 {
     if (length < 0)
         return -EINVAL;
-    return (int)run_with(&(struct file_call){.number = length}, fd, do_ftruncate);
+    return (int)run_with(&(struct file_call){.number = length}, fd, CALLS_FTRUNCATE, do_ftruncate);
+}
+
+static ssize_t do_truncate(struct op *op)
+{
+    return truncate(of(op)->paths[0], of(op)->number);
+}
+
+int coil_truncate(const char *path, off_t length)
+{
+    struct file_call c = {.fds = {-1, -1}, .paths = {path}, .number = length};
+
+    if (length < 0)
+        return -EINVAL;
+    return path ? (int)run(&c, CALLS_TRUNCATE, do_truncate) : -EFAULT;
 }
 
 static ssize_t do_statx(struct op *op)
@@ -143,7 +160,7 @@ int coil_statx(int dirfd, const char *path, int flags, unsigned int mask, struct
                           .flags = (unsigned int)flags,
                           .number = mask,
                           .buf = &answer};
-    int r = path && ret ? (int)run(&c, do_statx) : -EFAULT;
+    int r = path && ret ? (int)run(&c, CALLS_STATX, do_statx) : -EFAULT;
 
     if (r >= 0)
         *ret = answer;
@@ -162,7 +179,7 @@ int coil_renameat(int olddirfd, const char *oldpath, int newdirfd, const char *n
 {
     struct file_call c = {.fds = {olddirfd, newdirfd}, .paths = {oldpath, newpath}, .flags = flags};
 
-    return oldpath && newpath ? (int)run(&c, do_renameat) : -EFAULT;
+    return oldpath && newpath ? (int)run(&c, CALLS_RENAMEAT, do_renameat) : -EFAULT;
 }
 
 static ssize_t do_unlinkat(struct op *op)
@@ -174,7 +191,7 @@ int coil_unlinkat(int dirfd, const char *path, int flags)
 {
     struct file_call c = {.fds = {dirfd, -1}, .paths = {path}, .flags = (unsigned int)flags};
 
-    return path ? (int)run(&c, do_unlinkat) : -EFAULT;
+    return path ? (int)run(&c, CALLS_UNLINKAT, do_unlinkat) : -EFAULT;
 }
 
 static ssize_t do_mkdirat(struct op *op)
@@ -186,7 +203,7 @@ int coil_mkdirat(int dirfd, const char *path, mode_t mode)
 {
     struct file_call c = {.fds = {dirfd, -1}, .paths = {path}, .mode = mode};
 
-    return path ? (int)run(&c, do_mkdirat) : -EFAULT;
+    return path ? (int)run(&c, CALLS_MKDIRAT, do_mkdirat) : -EFAULT;
 }
 
 static ssize_t do_linkat(struct op *op)
@@ -201,7 +218,7 @@ int coil_linkat(int olddirfd, const char *oldpath, int newdirfd, const char *new
     struct file_call c = {
         .fds = {olddirfd, newdirfd}, .paths = {oldpath, newpath}, .flags = (unsigned int)flags};
 
-    return oldpath && newpath ? (int)run(&c, do_linkat) : -EFAULT;
+    return oldpath && newpath ? (int)run(&c, CALLS_LINKAT, do_linkat) : -EFAULT;
 }
 
 static ssize_t do_symlinkat(struct op *op)
@@ -213,7 +230,7 @@ int coil_symlinkat(const char *target, int newdirfd, const char *linkpath)
 {
     struct file_call c = {.fds = {newdirfd, -1}, .paths = {target, linkpath}};
 
-    return target && linkpath ? (int)run(&c, do_symlinkat) : -EFAULT;
+    return target && linkpath ? (int)run(&c, CALLS_SYMLINKAT, do_symlinkat) : -EFAULT;
 }
 
 static ssize_t do_readlinkat(struct op *op)
@@ -229,7 +246,7 @@ ssize_t coil_readlinkat(int dirfd, const char *path, char *buf, size_t n)
 
     if (n > SSIZE_MAX)
         return -EINVAL;
-    return path && buf ? run(&c, do_readlinkat) : -EFAULT;
+    return path && buf ? run(&c, CALLS_READLINKAT, do_readlinkat) : -EFAULT;
 }
 
 static ssize_t do_getdents(struct op *op)
@@ -242,7 +259,45 @@ static ssize_t do_getdents(struct op *op)
 ssize_t coil_getdents(int fd, void *buf, size_t n)
 {
     return n > INT_MAX ? -EINVAL
-                       : run_with(&(struct file_call){.buf = buf, .size = n}, fd, do_getdents);
+                       : run_with(&(struct file_call){.buf = buf, .size = n}, fd, CALLS_GETDENTS,
+                                  do_getdents);
+}
+
+/* Has d an entry in its buffer: 1, 0 or an error. Also taking one from there is a checkpoint. */
+static int directory_fill(struct coil_directory *d)
+{
+    ssize_t n;
+
+    if (d->at_ < d->end_) {
+        struct coil_task *self = coil__sync_self("coil_directory_next");
+        int r = task_checkpoint(self);
+
+        return r < 0 ? r : sync_answer(self, 1);
+    }
+    n = coil_getdents(d->fd, d->buf_, sizeof(d->buf_));
+    if (n <= 0)
+        return (int)n;
+    d->at_ = 0;
+    d->end_ = (unsigned int)n;
+    return 1;
+}
+
+int coil_directory_next(struct coil_directory *d, struct coil_entry *ret)
+{
+    const struct dirent64 *e;
+    int r;
+
+    if (!d || !ret)
+        return -EFAULT;
+    do {
+        r = directory_fill(d);
+        if (r <= 0)
+            return r;
+        e = (const struct dirent64 *)((const char *)d->buf_ + d->at_);
+        d->at_ += e->d_reclen;
+    } while (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0);
+    *ret = (struct coil_entry){.name = e->d_name, .inode = e->d_ino, .type = e->d_type};
+    return 1;
 }
 
 /* On a copy: a template that did not work is to stay one. */
@@ -262,7 +317,7 @@ static ssize_t do_mkdtemp(struct op *op)
     return mkdtemp(c->buf) ? 0 : -1;
 }
 
-static int make_temporary(char *path, int flags, ssize_t (*call)(struct op *op))
+static int make_temporary(char *path, int flags, enum op_what what, ssize_t (*call)(struct op *op))
 {
     char copy[PATH_MAX];
     struct file_call c = {
@@ -274,7 +329,7 @@ static int make_temporary(char *path, int flags, ssize_t (*call)(struct op *op))
     c.size = strlen(path) + 1;
     if (c.size > sizeof(copy))
         return -ENAMETOOLONG;
-    r = (int)run(&c, call);
+    r = (int)run(&c, what, call);
     if (r >= 0)
         memcpy(path, copy, c.size);
     return r;
@@ -282,7 +337,7 @@ static int make_temporary(char *path, int flags, ssize_t (*call)(struct op *op))
 
 int coil_mkostemp(char *path, int flags)
 {
-    int fd = make_temporary(path, flags, do_mkostemp);
+    int fd = make_temporary(path, flags, CALLS_MKOSTEMP, do_mkostemp);
 
     note_file(fd);
     return fd;
@@ -290,7 +345,7 @@ int coil_mkostemp(char *path, int flags)
 
 int coil_mkdtemp(char *path)
 {
-    return make_temporary(path, 0, do_mkdtemp);
+    return make_temporary(path, 0, CALLS_MKDTEMP, do_mkdtemp);
 }
 
 /* --- Whole files: one job each, so that a cancellation finds them not begun or done ---------- */
@@ -364,7 +419,7 @@ int coil_read_file(int dirfd, const char *path, size_t max, void **ret, size_t *
     if (!path || !ret || !ret_size)
         return -EFAULT;
     c.number = max > SSIZE_MAX ? SSIZE_MAX : (int64_t)max;
-    r = (int)run(&c, do_read_file);
+    r = (int)run(&c, CALLS_READ_FILE, do_read_file);
     if (r < 0)
         return r;
     *ret = c.buf;
@@ -400,5 +455,5 @@ int coil_write_file(int dirfd, const char *path, const void *buf, size_t n, mode
 
     if (n > SSIZE_MAX)
         return -EINVAL;
-    return path && (buf || !n) ? (int)run(&c, do_write_file) : -EFAULT;
+    return path && (buf || !n) ? (int)run(&c, CALLS_WRITE_FILE, do_write_file) : -EFAULT;
 }

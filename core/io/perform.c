@@ -2,15 +2,14 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "../backend.h"
 #include "descriptor.h"
+#include "quiet.h"
 
 static ssize_t write_any(const struct op *op)
 {
@@ -22,26 +21,14 @@ static ssize_t write_any(const struct op *op)
                           : pwrite(op->fd, op->ptr, op->len, op->offset);
 }
 
-/* Writes to a pipe with SIGPIPE kept away: blocked, and taken back if it was we who raised it. */
 static ssize_t write_quietly(const struct op *op)
 {
-    static const struct timespec at_once;
-    sigset_t pipe_signal;
-    sigset_t before;
-    sigset_t pending;
+    struct quiet q;
     ssize_t r;
-    int error;
 
-    sigemptyset(&pipe_signal);
-    sigaddset(&pipe_signal, SIGPIPE);
-    sigpending(&pending);
-    pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    quiet_begin(&q);
     r = write_any(op);
-    error = errno;
-    if (r < 0 && error == EPIPE && !sigismember(&pending, SIGPIPE))
-        sigtimedwait(&pipe_signal, NULL, &at_once);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    errno = error;
+    quiet_end(&q, r < 0 && errno == EPIPE);
     return r;
 }
 
@@ -109,15 +96,31 @@ static ssize_t call(struct op *op)
     return op->call(op);
 }
 
-/* A short count on a TCP socket proves that it is empty (or full) now, and that the next edge will
- * come; not so after a hang-up or urgent data, and not when the bytes stay where they are. */
-static bool proves_not_ready(const struct op *op, ssize_t r)
+/* A short count on a TCP socket says that it is empty (or full) now, and that the next edge will
+ * come; not so after a hang-up or urgent data, and not when the bytes stay where they are. It is
+ * wrong where the buffer ended before its length did, or a layer above TCP (TLS in the kernel, a
+ * sockmap) hands out less than it has: so it is a guess, and whoever waits by it looks again. */
+static bool suggests_not_ready(const struct op *op, ssize_t r)
 {
     const struct descriptor *d = op->descriptor;
-    uint8_t side = op->writes ? SIDE_WRITE : SIDE_READ;
 
     return (op->kind == OP_RECV || op->kind == OP_SEND) && d->kind == FD_TCP && r > 0 &&
-           (size_t)r < op->len && !(d->sticky & side) && !(op->flags & MSG_PEEK);
+           (size_t)r < op->len && !(d->sticky & side_of(op->writes)) && !(op->flags & MSG_PEEK);
+}
+
+/* What the answer says of the descriptor. */
+static void learn(const struct op *op, ssize_t r)
+{
+    struct descriptor *d = op->descriptor;
+    uint8_t side = side_of(op->writes);
+
+    if (r == -EAGAIN) {
+        d->ready &= (uint8_t)~side;
+        d->guessed &= (uint8_t)~side;
+    } else if (suggests_not_ready(op, r)) {
+        d->ready &= (uint8_t)~side;
+        d->guessed |= side;
+    }
 }
 
 ssize_t coil__op_perform(struct op *op)
@@ -129,8 +132,7 @@ ssize_t coil__op_perform(struct op *op)
     } while (r < 0 && errno == EINTR);
     if (r < 0)
         r = errno == ECANCELED ? -EIO : -errno; /* a timerfd's word for a clock that was set */
-    if (op->route == ROUTE_BACKEND && op_speaks_for_its_side(op) &&
-        (r == -EAGAIN || proves_not_ready(op, r)))
-        op->descriptor->ready &= (uint8_t) ~(op->writes ? SIDE_WRITE : SIDE_READ);
+    if (op->route == ROUTE_BACKEND && op_speaks_for_its_side(op))
+        learn(op, r);
     return r;
 }

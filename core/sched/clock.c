@@ -54,11 +54,13 @@ static int sleep_until(int64_t deadline_ns, int64_t now_ns)
 {
     struct coil_task *self = need_task("a sleep", NULL);
     struct sleeper s = {.timer.fire = time_is_up, .task = self};
+    int r;
 
     if (deadline_ns <= now_ns)
         return coil_checkpoint();
-    if (task_cancelled(self))
-        return task_refuse(self);
+    r = task_checkpoint(self);
+    if (r < 0)
+        return r;
     if (deadline_ns != COIL_FOREVER)
         coil__timer_add(&self->loop->timers, &s.timer, deadline_ns);
     return park(self, stop_sleeping, &s, "sleep");

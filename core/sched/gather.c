@@ -28,7 +28,14 @@ struct completions {
     struct gather gather;
     struct list finished; /* and not handed out */
     size_t left;          /* calls that are not handed out */
-    struct coil_task *waiter;
+    struct taker *taker;  /* who waits for the next, or has it and has not run since */
+};
+
+/* Lies on its task's stack. */
+struct taker {
+    struct completions *set; /* NULL: it has ended */
+    struct coil_task *task;
+    struct coil_call *call; /* what it was handed */
 };
 
 _Static_assert(sizeof(struct call) <= sizeof(((struct coil_call *)0)->opaque_),
@@ -192,13 +199,16 @@ int coil_map_at(coil_task_fn *fn, void *items, size_t count, size_t size, size_t
 static void one_completed(struct gather *all, struct coil_call *c, int result)
 {
     struct completions *set = container_of(all, struct completions, gather);
+    struct taker *taker = set->taker;
 
     (void)result;
-    list_push_back(&set->finished, &call_of(c)->link);
-    if (!set->waiter)
+    if (!taker || taker->call) {
+        list_push_back(&set->finished, &call_of(c)->link);
         return;
-    unpark(set->waiter, 0); /* it runs when our task has ended */
-    set->waiter = NULL;
+    }
+    set->left--;
+    taker->call = c;
+    unpark(taker->task, 1); /* it runs when our task has ended */
 }
 
 int coil_completions_begin_at(struct coil_completions *public, struct coil_call *calls,
@@ -209,52 +219,75 @@ int coil_completions_begin_at(struct coil_completions *public, struct coil_call 
 
     if (r < 0)
         return r;
-    *set = (struct completions){.gather.completed = one_completed, .left = count};
+    coil_group_begin_at(&set->gather.group, site); /* first: it dies if this one is open */
+    set->gather.completed = one_completed;
+    set->left = count;
+    set->taker = NULL;
     list_init(&set->finished);
-    coil_group_begin_at(&set->gather.group, site);
     r = make_calls(&set->gather, calls, count, site);
     return r < 0 ? coil_group_end_at(&set->gather.group, r, site) : 0;
 }
 
+/* 1, or 0: all have been handed out. */
+static int take_finished(struct completions *set, struct coil_call **ret)
+{
+    struct list *n;
+
+    if (list_empty(&set->finished))
+        return 0;
+    n = list_pop_front(&set->finished);
+    set->left--;
+    *ret = (struct coil_call *)((char *)n - offsetof(struct coil_call, opaque_));
+    return 1;
+}
+
 static enum coil_abort stop_waiting(void *ctx)
 {
-    ((struct completions *)ctx)->waiter = NULL;
+    ((struct taker *)ctx)->set->taker = NULL;
     return COIL_ABORT_DONE;
+}
+
+/* A call that completes is handed to the one who waits, so that nobody gets in between. */
+static int wait_for_next(struct completions *set, struct coil_task *self, struct coil_call **ret)
+{
+    struct taker taker = {.set = set, .task = self};
+    int r;
+
+    set->taker = &taker;
+    r = park(self, stop_waiting, &taker, "a call to complete");
+    if (r < 0)
+        return r;
+    if (taker.set)
+        set->taker = NULL;
+    *ret = taker.call;
+    return r;
 }
 
 int coil_completions_next(struct coil_completions *public, struct coil_call **ret)
 {
     struct completions *set = (struct completions *)public;
     struct coil_task *self = need_task("coil_completions_next", NULL);
-    int r;
+    int r = task_checkpoint(self);
 
-    if (task_cancelled(self))
-        return task_refuse(self);
-    if (set->waiter)
+    if (r < 0)
+        return r;
+    if (set->taker)
         return -EBUSY;
-    if (!set->left) {
-        task_charge(self);
-        return 0;
-    }
-    if (list_empty(&set->finished)) {
-        set->waiter = self;
-        r = park(self, stop_waiting, set, "a call to complete");
-        if (r < 0)
-            return r;
-    } else {
-        task_charge(self);
-    }
-    set->left--;
-    *ret = (struct coil_call *)((char *)list_pop_front(&set->finished) -
-                                offsetof(struct coil_call, opaque_));
-    return 1;
+    if (set->left && list_empty(&set->finished))
+        return wait_for_next(set, self, ret);
+    task_charge(self);
+    return take_finished(set, ret);
 }
 
 int coil_completions_end_at(struct coil_completions *public, int rc, const char *site)
 {
-    struct coil_group *g = &((struct completions *)public)->gather.group;
+    struct completions *set = (struct completions *)public;
+    struct coil_group *g = &set->gather.group;
 
     if (coil_group_count(g))
         coil_scope_cancel_at(coil_group_scope(g), "nobody waits for it any more", site);
-    return coil_group_end_at(g, rc, site);
+    rc = coil_group_end_at(g, rc, site);
+    if (set->taker)
+        set->taker->set = NULL;
+    return rc;
 }

@@ -48,6 +48,7 @@ static inline void handle_begin(struct handle *h, const char *name, const struct
     h->result = -EAGAIN;
     h->cancelled = false;
     h->started = false;
+    h->cause = COIL_CAUSE_NONE;
     h->name = name;
     h->parent = g->host->name;
     list_init(&h->waiters);
@@ -98,6 +99,8 @@ static inline struct coil_task *spawn(struct group *g, coil_task_fn *fn, void *a
         handle_begin(t->handle, t->name, g);
         t->handle->task = t;
     }
+    if (unlikely(options->deadline_ns))
+        coil_scope_set_deadline((struct coil_scope *)&t->own, options->deadline_ns);
     report_new(t);
     return t;
 }
@@ -157,6 +160,17 @@ static void record(struct group *g, const struct error_record *e)
     coil__scope_cancel(&g->scope, COIL_CAUSE_GROUP_ERROR, e->message, e->task, e->site);
 }
 
+/* What t, which was not cancelled, failed with. -ECANCELED is the word for who was asked to stop:
+ * out of a group's end it would be for a scope above that nobody cancelled. */
+static int failure_of(struct coil_task *t, int rc)
+{
+    if (rc == -ECANCELED) {
+        t->message = "said -ECANCELED without having been cancelled";
+        t->message_code = rc = -EPROTO;
+    }
+    return rc;
+}
+
 /* Task t, of g or its host, failed with code. */
 static void fail(struct group *g, struct coil_task *t, int code, const char *site)
 {
@@ -170,6 +184,25 @@ static void fail(struct group *g, struct coil_task *t, int code, const char *sit
 
     t->message_code = 0;
     record(g, &e);
+}
+
+void coil__handle_note(struct handle *h, const struct coil_cancellation *why)
+{
+    if (h->cause != COIL_CAUSE_NONE)
+        return;
+    h->cause = (uint8_t)why->cause;
+    h->reason = why->reason;
+    h->canceller = why->task;
+    h->cancel_site = why->site;
+}
+
+/* In the handle of t, which has been cancelled and has ended. */
+static void note_why(struct coil_task *t)
+{
+    struct coil_cancellation why;
+
+    if (coil__scope_why(&t->own, &why))
+        coil__handle_note(t->handle, &why);
 }
 
 static void handle_end(struct handle *h, int result, bool cancelled)
@@ -204,15 +237,20 @@ void coil__group_task_ended(struct coil_task *t, int result, int rc, bool was_ca
 {
     struct group *g = t->group;
 
-    if (rc < 0 && !(rc == -ECANCELED && was_cancelled))
-        fail(g, t, rc, t->site);
-    else if (rc == -ECANCELED)
+    if (rc < 0 && !(rc == -ECANCELED && was_cancelled)) {
+        result = failure_of(t, rc);
+        fail(g, t, result, t->site);
+    } else if (rc == -ECANCELED) {
         g->task_gave_in = true;
+    }
     if (unlikely(t->errors))
         coil__errors_free(t->loop, t->errors);
 
-    if (t->handle)
+    if (t->handle) {
+        if (unlikely(t->own.seen & ASK_STOP))
+            note_why(t);
         handle_end(t->handle, result, result == -ECANCELED && was_cancelled);
+    }
     if (unlikely(t->role & ROLE_SERVICE))
         g->services--;
     count_down(g);
@@ -243,10 +281,14 @@ int coil_group_end_at(struct coil_group *public, int rc, const char *site)
     struct group *g = group_of(public);
     struct coil_task *self = scope_ender(&g->scope, true, site);
 
-    if (rc < 0 && !(rc == -ECANCELED && (task_cancelled(self) || self->told_to_stop)))
+    if (rc < 0 && !(rc == -ECANCELED && (task_cancelled(self) || self->told_to_stop))) {
+        rc = failure_of(self, rc);
         fail(g, self, rc, g->scope.site);
+    }
 
-    if (!g->count)
+    if (g->count)
+        task_will_park(self);
+    else
         yield(self);
     while (g->count) { /* again: before we ran, somebody may have spawned */
         if (unlikely(g->count == g->services))
@@ -262,7 +304,10 @@ int coil_group_end_at(struct coil_group *public, int rc, const char *site)
         coil__errors_free(self->loop, self->errors);
         self->errors = g->errors;
     }
-    return g->first_error ? g->first_error : rc;
+    if (g->first_error)
+        return g->first_error;
+    self->told_to_stop |= rc == -ECANCELED; /* as its tasks were, if not itself */
+    return rc;
 }
 
 /* --- A task that says when it has started ---------------------------------------------------- */
@@ -274,11 +319,12 @@ int coil_group_start_at(struct coil_group *public, coil_task_fn *fn, void *arg, 
     struct group *g = group_of(public);
     struct start start = {.group = g};
     struct coil_group *before = (struct coil_group *)&start.before;
+    struct coil_task *self = need_task("coil_group_start", site);
+    const bool told_to_stop = self->told_to_stop;
     unsigned int class;
     struct coil_task *t;
     int r;
 
-    (void)need_task("coil_group_start", site);
     if (!options)
         options = &spawn_defaults;
     r = check(g, fn, options, site, &class);
@@ -291,6 +337,7 @@ int coil_group_start_at(struct coil_group *public, coil_task_fn *fn, void *arg, 
     if (t)
         t->role = ROLE_STARTING;
     r = coil_group_end_at(before, t ? 0 : -ENOMEM, site);
+    self->told_to_stop |= told_to_stop; /* that group was not one of the caller's */
     if (!start.moved)
         count_down(g);
     if (r < 0)
@@ -364,7 +411,21 @@ void coil_task_cancel_at(struct coil_handle *public, const char *reason, const c
     if (h->task)
         coil__scope_cancel(&h->task->own, COIL_CAUSE_EXPLICIT, reason, here_name(), site);
     else if (h->dormant)
-        coil__dormant_cancel(h->dormant);
+        coil__dormant_cancel(h->dormant, &(struct coil_cancellation){COIL_CAUSE_EXPLICIT, reason,
+                                                                     here_name(), site});
+}
+
+int coil_task_why_cancelled(const struct coil_handle *public, struct coil_cancellation *ret)
+{
+    const struct handle *h = handle_of(public);
+
+    if (h->task)
+        return h->task->own.seen & ASK_STOP && coil__scope_why(&h->task->own, ret);
+    if (h->cause == COIL_CAUSE_NONE)
+        return 0;
+    *ret = (struct coil_cancellation){(enum coil_cause)h->cause, h->reason, h->canceller,
+                                      h->cancel_site};
+    return 1;
 }
 
 /* Waits for the end of a task. */
@@ -391,13 +452,15 @@ int coil_task_wait(struct coil_handle *public)
     struct handle *h = handle_of(public);
     struct coil_task *self = need_task("coil_task_wait", NULL);
     struct joiner j = {self, h};
+    int r;
 
     if (h->task == self)
         return -EDEADLK;
+    r = task_checkpoint(self);
+    if (r < 0)
+        return r;
     if (!h->task && !h->dormant)
         return coil_checkpoint();
-    if (task_cancelled(self))
-        return task_refuse(self);
     list_push_back(&h->waiters, &self->waiting);
     return park(self, stop_waiting, &j, end_of_task);
 }

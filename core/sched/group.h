@@ -20,6 +20,7 @@ struct group {
     bool task_gave_in;   /* a task returned -ECANCELED that was not its own affair */
     struct list dormant; /* tasks without a stack; not a list before the first */
     size_t dormant_count;
+    struct list telling; /* on a canceller's list, between its marking and its telling them */
     struct coil_task *host;
     size_t count;           /* tasks that have not ended, or are being started */
     size_t services;        /* of these */
@@ -46,11 +47,18 @@ struct handle {
     int result;
     bool cancelled; /* it gave in to a cancellation */
     bool started;   /* it has said start_value */
+    uint8_t cause;  /* enum coil_cause: why it was cancelled, if it was, and is no task any more */
     intptr_t start_value;
     const char *name;
     const char *parent;
     struct list waiters;
+    const char *reason; /* these with cause */
+    const char *canceller;
+    const char *cancel_site;
 };
+
+/* Notes why the task was cancelled, unless that is noted already. */
+void coil__handle_note(struct handle *h, const struct coil_cancellation *why);
 
 /* Makes h the handle of a task that never came to be, and counts as cancelled. */
 void coil__handle_never(struct handle *h, const char *name, const char *parent);

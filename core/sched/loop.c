@@ -6,6 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef HAVE_VALGRIND
+#include <valgrind/valgrind.h>
+#else
+#define RUNNING_ON_VALGRIND 0
+#endif
+
 #include "../choose.h"
 #include "../debug/dump.h"
 #include "../debug/layout.h"
@@ -139,6 +145,31 @@ static int64_t trim(struct loop *loop)
     return coil__stacks_trimmable(&loop->stacks) ? loop->trim_at_ns : INT64_MAX;
 }
 
+/* Has the backend wait while somebody wants to be told who becomes ready. Hooks are users' code,
+ * which may cancel, and in its wait a backend is in the midst of its lists: so they are called
+ * afterwards, of those that have joined the queue. */
+static void wait_and_report(struct loop *loop, int64_t deadline_ns)
+{
+    struct coil_task *const *joined = loop->ready_tail;
+    size_t before = loop->ready_count;
+    struct coil_task *t;
+
+    loop->hooks &= (uint16_t)~HOOK_BIT(HOOK_SCHEDULED);
+    loop->ops->wait(loop->backend, deadline_ns);
+    coil__instruments_update(loop);
+    t = *joined;
+    for (size_t left = loop->ready_count - before; left; left--, t = t->next_ready)
+        report(loop, HOOK_SCHEDULED, t);
+}
+
+static void wait_in_backend(struct loop *loop, int64_t deadline_ns)
+{
+    if (unlikely(loop->hooks & HOOK_BIT(HOOK_SCHEDULED)))
+        wait_and_report(loop, deadline_ns);
+    else
+        loop->ops->wait(loop->backend, deadline_ns);
+}
+
 /* Waits for whatever comes first. Whoever posts from now on wakes us; what came before is seen
  * here. */
 static void sleep_until_something(struct loop *loop)
@@ -151,7 +182,7 @@ static void sleep_until_something(struct loop *loop)
     atomic_store_explicit(&loop->mailbox.sleeping, true, memory_order_seq_cst);
     if (atomic_load_explicit(&loop->mailbox.newest, memory_order_seq_cst))
         deadline_ns = 0;
-    loop->ops->wait(loop->backend, deadline_ns);
+    wait_in_backend(loop, deadline_ns);
     atomic_store_explicit(&loop->mailbox.sleeping, false, memory_order_relaxed);
 }
 
@@ -174,15 +205,22 @@ static void report_wait(struct loop *loop)
         coil__instruments_report(loop, HOOK_BEFORE_WAIT, NULL, deadline_ns);
 }
 
+static void step_is_over(struct loop *loop)
+{
+    if (unlikely(loop->stepwise))
+        loop->ops->between_steps(loop->backend);
+}
+
 static void turn(struct loop *loop)
 {
     count_turn(loop);
     run_ready(loop);
     look_around(loop);
     if (unlikely(loop->hooks))
-        report_wait(loop); /* which may make somebody ready */
+        report_wait(loop);
+    step_is_over(loop); /* either may make somebody ready */
     if (loop->ready_count) {
-        loop->ops->wait(loop->backend, 0);
+        wait_in_backend(loop, 0);
     } else if (!loop->main_ended) {
         sleep_until_something(loop);
         if (!loop->timers.count) /* they read the clock */
@@ -191,6 +229,7 @@ static void turn(struct loop *loop)
     } else {
         return;
     }
+    step_is_over(loop);
     report(loop, HOOK_AFTER_WAIT, NULL);
 }
 
@@ -367,7 +406,7 @@ int coil__loop_run(const struct coil_loop_options *options, struct runtime *runt
     r = open_loop(loop, options);
     if (r < 0)
         goto fail_open;
-    coil__here = (struct here){.loop = loop};
+    coil__here = (struct here){.loop = loop, .scope_mask = RUNNING_ON_VALGRIND ? 0 : UINT32_MAX};
     if (options->instrument)
         coil__instruments_push(loop, options->instrument);
     r = run(loop, main_fn, arg, name, site);

@@ -24,8 +24,9 @@ struct loop {
     struct coil_task **ready_tail;
     size_t ready_count;
     size_t round_left;             /* tasks that were ready at a turn's start, left for the next */
-    bool stepwise;                 /* a turn for each task, so that the backend sees every step */
+    bool stepwise;                 /* a turn for each task, and the backend sees every step */
     bool looks_each_turn;          /* also when nothing can have come */
+    bool may_lack_stacks;          /* the backend says whether there is one. For tests */
     uint16_t hooks;                /* which of the instruments' are set: bits of enum hook */
     const struct context *starter; /* the last to switch, if it began a task so; context_leave */
     size_t living;

@@ -102,12 +102,29 @@ static inline int task_refuse(struct coil_task *self)
     return -ECANCELED;
 }
 
+/* Fires what was past when it was armed: nobody has looked at the clock since. */
+static inline void meet_deadlines(struct loop *loop)
+{
+    if (unlikely(loop->deadline_unseen))
+        fire_timers(loop);
+}
+
+/* At the head of every call that may wait: a deadline that was past when it was set acts now, a
+ * cancelled task is refused. 0 or -ECANCELED. */
+static inline int task_checkpoint(struct coil_task *self)
+{
+    handicap(self, 60);
+    meet_deadlines(self->loop);
+    return task_must_stop(self) ? task_refuse(self) : 0;
+}
+
 /* Parks a task that is cancelled already, if its abort function will have it so. True: it need not
  * park; -ECANCELED it is. */
 bool coil__abort_now(struct coil_task *self);
 
-/* Blocks the calling task. The door to everything that waits; contract in coil/lowlevel.h. */
-static inline int park(struct coil_task *self, coil_abort_fn *abort_fn, void *ctx, const char *what)
+/* The two halves of park: the task counts as parked, and can be woken and aborted, */
+static inline void park_begin(struct coil_task *self, coil_abort_fn *abort_fn, void *ctx,
+                              const char *what)
 {
     handicap(what, 50);
     self->state = TASK_PARKED;
@@ -115,12 +132,24 @@ static inline int park(struct coil_task *self, coil_abort_fn *abort_fn, void *ct
     self->abort = abort_fn;
     self->abort_ctx = ctx;
     self->waits_for = what;
-    if (unlikely(task_cancelled(self)) && abort_fn && coil__abort_now(self))
-        return task_refuse(self);
+}
+
+/* ... and gives way until it is woken, which it may be already. */
+static inline int park_end(struct coil_task *self)
+{
     switch_away(self);
     self->waits_for = NULL;
     self->told_to_stop |= self->wake_result == -ECANCELED;
     return self->wake_result;
+}
+
+/* Blocks the calling task. The door to everything that waits; contract in coil/lowlevel.h. */
+static inline int park(struct coil_task *self, coil_abort_fn *abort_fn, void *ctx, const char *what)
+{
+    park_begin(self, abort_fn, ctx, what);
+    if (unlikely(task_cancelled(self)) && abort_fn && coil__abort_now(self))
+        return task_refuse(self);
+    return park_end(self);
 }
 
 static inline void unpark(struct coil_task *t, int result)

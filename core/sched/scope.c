@@ -16,9 +16,7 @@ _Static_assert(sizeof(struct scope) <= sizeof(struct coil_scope), "coil_scope is
 
 static uint8_t sees(const struct scope *s)
 {
-    uint8_t outside = s->shielded || !s->parent ? 0 : s->parent->seen;
-
-    return s->asked | outside;
+    return s->asked | (s->parent ? scope_lets_through(s, s->parent->seen) : 0);
 }
 
 /* The next in a walk of the tree under top, with all below s left out. NULL: that was the last. */
@@ -47,30 +45,49 @@ static bool newly_stopped(const struct scope *s, uint8_t before)
 }
 
 /* Tasks without a stack have no scope: they see what their group's sees. */
-static void tell_dormant(const struct scope *s, uint8_t before)
+static bool has_dormants(const struct scope *s)
 {
-    if (s->of_group && s->seen & ~before & ASK_STOP)
-        coil__dormants_cancel(container_of(s, struct group, scope));
+    return s->of_group && container_of(s, struct group, scope)->dormant_count;
 }
 
-/* Brings `seen` up to date in s and below, and collects the tasks that have to be told: those with
- * an abort function of a user's apart. */
-static void mark(struct scope *top, struct list *ours, struct list *users)
+/* Who has to be told of a change. */
+struct audience {
+    struct list ours;   /* parked tasks */
+    struct list groups; /* with tasks that have no stack */
+    struct list users;  /* parked tasks with an abort function of a user's */
+};
+
+static void invite_task(struct audience *a, struct coil_task *t)
+{
+    if (!t->abort || t->to_abort)
+        return;
+    t->to_abort = true;
+    list_push_back(t->open_park ? &a->users : &a->ours, &t->aborting);
+}
+
+static void invite_group(struct audience *a, struct scope *s)
+{
+    struct group *g = container_of(s, struct group, scope);
+
+    if (!list_linked(&g->telling))
+        list_push_back(&a->groups, &g->telling);
+}
+
+/* Brings `seen` up to date in s and below, and collects who has to be told. */
+static void mark(struct scope *top, struct audience *a)
 {
     struct scope *s = top;
     uintptr_t last = 0;
 
     while (s) {
         uint8_t before = s->seen;
-        struct coil_task *t = s->task;
 
         task_prefetch(container_of(s, struct coil_task, own), &last, 1, 6);
         s->seen = sees(s);
-        if (newly_stopped(s, before) && t->abort && !t->to_abort) {
-            t->to_abort = true;
-            list_push_back(t->open_park ? users : ours, &t->aborting);
-        }
-        tell_dormant(s, before);
+        if (newly_stopped(s, before))
+            invite_task(a, s->task);
+        if (s->seen & ~before && has_dormants(s))
+            invite_group(a, s);
         s = s->seen != before ? walk_into(s, top) : walk_past(s, top);
     }
 }
@@ -80,6 +97,14 @@ static void tell(struct coil_task *t)
 {
     if (t->abort && task_cancelled(t) && coil__abort(t))
         unpark(t, -ECANCELED);
+}
+
+static void tell_dormants(struct list *groups)
+{
+    struct list *n;
+
+    while ((n = list_pop_front(groups)))
+        coil__dormants_tell(container_of(n, struct group, telling));
 }
 
 static void tell_all(struct list *to_abort)
@@ -98,17 +123,19 @@ static void tell_all(struct list *to_abort)
 
 /* Marks the whole subtree first: an abort function must not meet a tree of which half is cancelled,
  * nor a queue in which somebody stands who is cancelled already, since what it hands over is for
- * the next. So users' come last. */
+ * the next. So users' come last. Who waits for a task without a stack, and is cancelled with it,
+ * is told before that one ends: as if it had a stack, and would end later. */
 static void update_tree(struct scope *s)
 {
-    struct list ours;
-    struct list users;
+    struct audience a;
 
-    list_init(&ours);
-    list_init(&users);
-    mark(s, &ours, &users);
-    tell_all(&ours);
-    tell_all(&users);
+    list_init(&a.ours);
+    list_init(&a.groups);
+    list_init(&a.users);
+    mark(s, &a);
+    tell_all(&a.ours);
+    tell_dormants(&a.groups);
+    tell_all(&a.users);
 }
 
 /* Something about s changed. */
@@ -116,14 +143,13 @@ static void update(struct scope *s)
 {
     uint8_t before = s->seen;
 
-    if (!list_empty(&s->children)) {
+    if (!list_empty(&s->children) || has_dormants(s)) {
         update_tree(s);
         return;
     }
     s->seen = sees(s);
     if (newly_stopped(s, before))
         tell(s->task);
-    tell_dormant(s, before);
 }
 
 static void disarm(struct scope *s)
@@ -188,6 +214,14 @@ void coil__scope_cancel(struct scope *s, enum coil_cause cause, const char *reas
     update(s);
 }
 
+void coil__scope_tell(struct scope *s)
+{
+    assert(list_empty(&s->children));
+
+    s->asked |= ASK_TELL;
+    s->seen |= ASK_TELL;
+}
+
 void coil__scope_move(struct scope *s, struct scope *parent)
 {
     list_remove(&s->siblings);
@@ -236,10 +270,13 @@ int coil__scope_leave(struct scope *s, int rc)
 
 /* --- The public side ------------------------------------------------------------------------- */
 
-_Noreturn void coil__scope_no_begin(const struct scope *s, const char *site)
+void coil__scope_must_not_be_open(const struct scope *s, const char *site)
 {
-    need_task("a scope begun", site);
-    coil__die("what was begun at %s is begun again at %s, inside itself", s->site, site);
+    const struct scope *root = &coil__here.loop->root;
+
+    for (const struct scope *open = root; open; open = coil__scope_walk(open, root))
+        if (open == s)
+            coil__die("what was begun at %s is begun again at %s while it is open", s->site, site);
 }
 
 /* Puts s, which is prepared, around what the task does next. */
@@ -285,6 +322,8 @@ void coil_shield_begin_at(struct coil_scope *public, int64_t limit_ns, const cha
 
 void coil_scope_prepare(struct coil_scope *s)
 {
+    if (here_task() && scope_looks_open(scope_of(s)))
+        coil__scope_must_not_be_open(scope_of(s), "coil_scope_prepare");
     scope_clear(scope_of(s), NULL, STAGE_OPEN);
 }
 
@@ -478,27 +517,42 @@ void coil_scope_cancellation(const struct coil_scope *s, struct coil_cancellatio
     coil__scope_describe(scope_of(s), ret);
 }
 
-const struct scope *coil__scope_responsible(const struct scope *s)
+/* The outermost that s can see, s included, and that was asked. NULL: none was. */
+static const struct scope *who_asks(const struct scope *s, uint8_t ask)
 {
-    const struct scope *responsible = NULL;
+    const struct scope *asked = NULL;
 
-    if (!(s->seen & ASK_STOP))
+    if (!(s->seen & ask))
         return NULL;
     for (; s; s = s->shielded ? NULL : s->parent)
-        if (s->asked & ASK_STOP)
-            responsible = s;
-    return responsible;
+        if (s->asked & ask)
+            asked = s;
+    return asked;
+}
+
+const struct scope *coil__scope_responsible(const struct scope *s)
+{
+    return who_asks(s, ASK_STOP);
+}
+
+bool coil__scope_why(const struct scope *s, struct coil_cancellation *ret)
+{
+    const struct scope *stops = who_asks(s, ASK_STOP);
+    const struct scope *finishes = stops ? NULL : who_asks(s, ASK_FINISH);
+
+    if (stops)
+        coil__scope_describe(stops, ret);
+    else if (finishes)
+        *ret = (struct coil_cancellation){COIL_CAUSE_EXPLICIT, finishes->reason,
+                                          finishes->canceller, finishes->cancel_site};
+    return stops || finishes;
 }
 
 int coil_why_cancelled(struct coil_cancellation *ret)
 {
-    const struct coil_task *self = need_task("coil_why_cancelled", NULL);
-    const struct scope *responsible = coil__scope_responsible(self->scope);
+    const struct scope *s = need_task("coil_why_cancelled", NULL)->scope;
 
-    if (!responsible)
-        return 0;
-    coil__scope_describe(responsible, ret);
-    return 1;
+    return s->seen & ASK_STOP && coil__scope_why(s, ret);
 }
 
 int coil_checkpoint_if_cancelled(void)
@@ -506,8 +560,10 @@ int coil_checkpoint_if_cancelled(void)
     struct coil_task *self = need_task("coil_checkpoint_if_cancelled", NULL);
 
     fire_timers(self->loop); /* a task that only computes meets its deadline here */
-    self->told_to_stop |= task_cancelled(self);
-    return task_cancelled(self) ? -ECANCELED : 0;
+    if (!task_must_stop(self))
+        return 0;
+    self->told_to_stop = true;
+    return -ECANCELED;
 }
 
 int coil_checkpoint(void)
@@ -515,7 +571,7 @@ int coil_checkpoint(void)
     struct coil_task *self = need_task("coil_checkpoint", NULL);
 
     yield(self);
-    return task_cancelled(self) ? task_refuse(self) : 0;
+    return task_must_stop(self) ? task_refuse(self) : 0;
 }
 
 void coil_yield_shielded(void)
@@ -525,7 +581,7 @@ void coil_yield_shielded(void)
 
 int coil_cancel_requested(void)
 {
-    return need_task("coil_cancel_requested", NULL)->scope->seen != 0;
+    return scope_is_asked(need_task("coil_cancel_requested", NULL)->scope);
 }
 
 int64_t coil__scope_effective_deadline(const struct scope *s)

@@ -14,6 +14,8 @@ struct coil_task;
 enum {
     ASK_STOP = 1,   /* cancelled: checkpoints fail */
     ASK_FINISH = 2, /* requested: checkpoints work, for a while */
+    ASK_EITHER = ASK_STOP | ASK_FINISH,
+    ASK_TELL = 4, /* the backend is told of each call that can wait; shields do not stop it */
 };
 
 enum scope_state {
@@ -89,6 +91,18 @@ static inline void scope_clear(struct scope *s, struct loop *loop, enum scope_st
     s->timer.link.next = NULL;
 }
 
+/* What s sees of what its parent sees. */
+static inline uint8_t scope_lets_through(const struct scope *s, uint8_t seen)
+{
+    return s->shielded ? seen & ASK_TELL : seen;
+}
+
+/* Has whoever is in s been asked for something, be it only to finish? */
+static inline bool scope_is_asked(const struct scope *s)
+{
+    return s->seen & ASK_EITHER;
+}
+
 /* Puts s, which is its loop's by now, under parent. task becomes its owner but does not enter. */
 static inline void scope_join(struct scope *s, struct scope *parent, struct coil_task *task,
                               const char *site)
@@ -100,7 +114,7 @@ static inline void scope_join(struct scope *s, struct scope *parent, struct coil
     s->state = SCOPE_ACTIVE;
     list_init(&s->children);
     list_push_back(&parent->children, &s->siblings);
-    s->seen = s->asked | (s->shielded ? 0 : parent->seen);
+    s->seen = s->asked | scope_lets_through(s, parent->seen);
 }
 
 /* The root of a tree. */
@@ -122,11 +136,18 @@ static inline int scope_leave(struct scope *s, int rc)
     return rc;
 }
 
+/* For tests: has the backend told of each call that can wait, here and in all that joins below s,
+ * which has nothing in it yet. */
+void coil__scope_tell(struct scope *s);
+
 /* Moves s, which is active, with all that is in it, under another parent of the same loop. */
 void coil__scope_move(struct scope *s, struct scope *parent);
 
 /* The outermost scope that s can see, s included, and that was cancelled; NULL: none was. */
 const struct scope *coil__scope_responsible(const struct scope *s);
+
+/* Why s is to stop, or else to finish. False: nobody asked. */
+bool coil__scope_why(const struct scope *s, struct coil_cancellation *ret);
 
 /* As coil_scope_cancellation. */
 void coil__scope_describe(const struct scope *s, struct coil_cancellation *ret);
@@ -138,8 +159,10 @@ int64_t coil__scope_effective_deadline(const struct scope *s);
  * last. */
 const struct scope *coil__scope_walk(const struct scope *s, const struct scope *top);
 
-/* Die with what is wrong about beginning or ending s here. */
-_Noreturn void coil__scope_no_begin(const struct scope *s, const char *site);
+/* Dies if s is open, in whatever task of the loop. Looks at all its scopes. */
+void coil__scope_must_not_be_open(const struct scope *s, const char *site);
+
+/* Dies with what is wrong about ending s here. */
 _Noreturn void coil__scope_no_end(const struct scope *s, bool of_group, const char *site);
 
 void coil__scope_cancel(struct scope *s, enum coil_cause cause, const char *reason,

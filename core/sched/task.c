@@ -61,13 +61,15 @@ void coil__task_main(struct coil_task *self)
     result = self->fn(self->arg);
     check_not_forked(self);
     check_scopes_ended(self);
+    if (unlikely(self->role & ROLE_AGAIN)) {
+        orphan_holds(self);
+        result = coil__dormant_again(self, result);
+    }
     if (unlikely(self->locals))
         coil__locals_drop(self->loop, &self->locals);
     if (unlikely(self->holds)) /* last: a slot's destructor may have added some */
         orphan_holds(self);
 
-    if (unlikely(self->role & ROLE_AGAIN))
-        result = coil__dormant_again(self, result);
     was_cancelled = self->own.seen & ASK_STOP || self->told_to_stop;
     rc = scope_leave(&self->own, result);
     if (self->group)
@@ -83,8 +85,11 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
                                  void *arg, unsigned int stack_class, const char *name,
                                  const char *site)
 {
-    struct coil_task *t = stack_lend(&loop->stacks, stack_class);
+    struct coil_task *t;
 
+    if (unlikely(loop->may_lack_stacks) && !loop->ops->has_stack(loop->backend))
+        return NULL;
+    t = stack_lend(&loop->stacks, stack_class);
     if (unlikely(!t)) {
         coil__bury(loop); /* there may be one that only waits for that */
         t = stack_lend(&loop->stacks, stack_class);
@@ -152,6 +157,18 @@ void coil__callback_end(const struct here *before)
         coil__here = *before;
 }
 
+bool coil__task_must_stop(struct coil_task *t)
+{
+    if (t->scope->seen & ASK_TELL)
+        t->loop->ops->call_begins(t->loop->backend, t, true);
+    return task_cancelled(t);
+}
+
+void coil__task_will_park(struct coil_task *t)
+{
+    t->loop->ops->call_begins(t->loop->backend, t, false);
+}
+
 /* Nobody is the calling task meanwhile: all that could wait dies, whoever it was that cancelled. */
 bool coil__abort(struct coil_task *t)
 {
@@ -189,13 +206,29 @@ void coil__yield(struct coil_task *self)
     yield(self);
 }
 
+/* A deadline may be past already. It acts when we are parked: we stand on somebody's list by now,
+ * and what else is due may make him wake us. */
+static int park_and_look(struct coil_task *self, coil_abort_fn *abort_fn, void *ctx,
+                         const char *what)
+{
+    if (task_cancelled(self))
+        return park(self, abort_fn, ctx, what);
+    park_begin(self, abort_fn, ctx, what);
+    fire_timers(self->loop);
+    return park_end(self);
+}
+
 int coil_park(coil_abort_fn *abort_fn, void *ctx, const char *what)
 {
     struct coil_task *self = need_task("coil_park", NULL);
     int r;
 
+    task_will_park(self);
     self->open_park = true;
-    r = park(self, abort_fn, ctx, what);
+    if (unlikely(self->loop->deadline_unseen))
+        r = park_and_look(self, abort_fn, ctx, what);
+    else
+        r = park(self, abort_fn, ctx, what);
     self->open_park = false;
     return r;
 }

@@ -87,7 +87,8 @@ struct here {
     const struct coil_task *aborting; /* whose abort function runs; task is NULL meanwhile, */
     const char *canceller;            /* and this is the name of the one behind it */
     const char *callback;             /* whose callback runs; task is NULL meanwhile */
-    bool forked; /* there was a loop, and the parent has it: see loop.c, forget_loop */
+    uint32_t scope_mask; /* all bits; 0 under Valgrind, which minds a look at what is not written */
+    bool forked;         /* there was a loop, and the parent has it: see loop.c, forget_loop */
 };
 extern __thread struct here coil__here __attribute__((tls_model("initial-exec")));
 
@@ -152,13 +153,39 @@ static inline bool task_cancelled(const struct coil_task *t)
     return t->scope->seen & ASK_STOP;
 }
 
-/* The calling task, which may begin s. */
+/* task_must_stop where it is not simply no. */
+bool coil__task_must_stop(struct coil_task *t);
+
+/* A call of t's begins that can wait: has it to refuse? A test that stands by is told first, and
+ * may cancel. */
+static inline bool task_must_stop(struct coil_task *t)
+{
+    return unlikely(t->scope->seen & (ASK_STOP | ASK_TELL)) && coil__task_must_stop(t);
+}
+
+/* The same of one that parks in any case. What it waits for may know it already, so who is told
+ * cancels it when it has parked, and not now. */
+void coil__task_will_park(struct coil_task *t);
+
+static inline void task_will_park(struct coil_task *t)
+{
+    if (unlikely(t->scope->seen & ASK_TELL))
+        coil__task_will_park(t);
+}
+
+/* Is s open, by the look of it? Its memory need not have been written yet. */
+static inline bool scope_looks_open(const struct scope *s)
+{
+    return (s->state & coil__here.scope_mask) == SCOPE_ACTIVE;
+}
+
+/* The calling task, which may begin s: begun inside itself, s would be its own ancestor. */
 static inline struct coil_task *scope_beginner(const struct scope *s, const char *site)
 {
-    struct coil_task *self = here_task();
+    struct coil_task *self = need_task("a scope begun", site);
 
-    if (unlikely(!self || self->scope == s)) /* it would become its own parent */
-        coil__scope_no_begin(s, site);
+    if (unlikely(scope_looks_open(s)))
+        coil__scope_must_not_be_open(s, site);
     return self;
 }
 

@@ -17,16 +17,15 @@ int coil_barrier_wait(struct coil_barrier *public)
 {
     struct barrier *b = barrier_of(public);
     struct coil_task *self = coil__sync_self("coil_barrier_wait");
-    struct waiter w = {.task = self};
     int r;
 
     if (b->count < 1)
         return -EINVAL;
-    r = sync_checkpoint(self);
+    r = task_checkpoint(self);
     if (r < 0)
         return r;
     r = coil__barrier_come(b);
-    return r == -EAGAIN ? coil__lot_wait(&b->lot, &w, "barrier") : sync_answer(self, r);
+    return r == -EAGAIN ? lot_wait(&b->lot, self, NULL, "barrier") : sync_answer(self, r);
 }
 
 void coil_barrier_stats(const struct coil_barrier *b, struct coil_barrier_stats *ret)

@@ -196,17 +196,15 @@ int coil__broadcast_try_receive(struct broadcast_receiver *r, void *item)
 int coil__broadcast_receive(struct broadcast_receiver *r, void *item, const char *caller)
 {
     struct coil_task *self = coil__sync_self(caller);
-    int rc = sync_checkpoint(self);
+    int rc = task_checkpoint(self);
 
     if (rc < 0)
         return rc;
     rc = coil__broadcast_try_receive(r, item);
-    if (rc == -EAGAIN) {
-        struct waiter w = {.task = self, .item = item};
-
-        return coil__lot_wait(&r->lot, &w, "an item of a broadcast");
-    }
-    return sync_answer(self, rc);
+    if (rc != -EAGAIN)
+        return sync_answer(self, rc);
+    return lot_wait(&r->lot, self, item,
+                    r->broadcast->forgets ? "a newer value" : "an item of a broadcast");
 }
 
 void coil__broadcast_leave(struct broadcast_receiver *r)

@@ -106,7 +106,7 @@ int coil_channel_send(struct coil_sender *public, const void *item)
 {
     struct coil_task *self = coil__sync_self("coil_channel_send");
     struct sender *s = sender_of(public);
-    int r = sync_checkpoint(self);
+    int r = task_checkpoint(self);
 
     if (unlikely(r < 0))
         return r;
@@ -128,7 +128,7 @@ int coil_channel_receive(struct coil_receiver *public, void *item)
 {
     struct coil_task *self = coil__sync_self("coil_channel_receive");
     struct receiver *r = receiver_of(public);
-    int rc = sync_checkpoint(self);
+    int rc = task_checkpoint(self);
 
     if (unlikely(rc < 0))
         return rc;

@@ -67,7 +67,7 @@ static int check(const struct coil_lock *l, struct coil_task *self)
 {
     if (!l)
         return -EINVAL;
-    return lock_of(l)->owner.task == self ? sync_checkpoint(self) : -EPERM;
+    return lock_of(l)->owner.task == self ? task_checkpoint(self) : -EPERM;
 }
 
 int coil_condition_wait(struct coil_condition *c, struct coil_lock *l)

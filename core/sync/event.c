@@ -18,12 +18,11 @@ int coil_event_wait(struct coil_event *public)
 {
     struct event *e = event_of(public);
     struct coil_task *self = coil__sync_self("coil_event_wait");
-    struct waiter w = {.task = self};
-    int r = sync_checkpoint(self);
+    int r = task_checkpoint(self);
 
     if (r < 0)
         return r;
-    return event_ready(e) ? sync_answer(self, 0) : coil__lot_wait(&e->lot, &w, "event");
+    return event_ready(e) ? sync_answer(self, 0) : lot_wait(&e->lot, self, NULL, "event");
 }
 
 void coil_event_stats(const struct coil_event *e, struct coil_event_stats *ret)
@@ -56,16 +55,15 @@ int coil_watch_wait(struct coil_watch *public, uint64_t *seen)
 {
     struct watch *w = watch_of(public);
     struct coil_task *self = coil__sync_self("coil_watch_wait");
-    struct waiter waiter = {.task = self, .item = seen};
     int r;
 
     if (!seen)
         return -EINVAL;
-    r = sync_checkpoint(self);
+    r = task_checkpoint(self);
     if (r < 0)
         return r;
     if (w->generation == *seen)
-        return coil__lot_wait(&w->lot, &waiter, "watch");
+        return lot_wait(&w->lot, self, seen, "watch");
     *seen = w->generation;
     return sync_answer(self, 0);
 }

@@ -37,13 +37,12 @@ int coil_future_wait(struct coil_future *public, void **value)
 {
     struct future *f = future_of(public);
     struct coil_task *self = coil__sync_self("coil_future_wait");
-    struct waiter w = {.task = self, .item = value};
-    int r = sync_checkpoint(self);
+    int r = task_checkpoint(self);
 
     if (r < 0)
         return r;
     if (!future_ready(f))
-        return coil__lot_wait(&f->lot, &w, "future");
+        return lot_wait(&f->lot, self, value, "future");
     return sync_answer(self, coil_future_result(public, value));
 }
 

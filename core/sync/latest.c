@@ -50,3 +50,17 @@ int coil_latest_stats(const struct coil_latest *l, struct coil_broadcast_stats *
 {
     return coil__broadcast_stats(sender_of(l), ret);
 }
+
+int coil_latest_receiver_stats(const struct coil_latest_receiver *public,
+                               struct coil_latest_receiver_stats *ret)
+{
+    const struct broadcast_receiver *r = broadcast_receiver_of(public);
+
+    if (!r->broadcast)
+        return -EBADF;
+    *ret = (struct coil_latest_receiver_stats){
+        .unseen = r->next != r->broadcast->sent,
+        .waiting = r->lot.count,
+    };
+    return 0;
+}

@@ -119,19 +119,25 @@ int coil__limiter_ask(struct limiter *l, struct coil_token *public, const void *
     return 0;
 }
 
+static int wait_for(struct limiter *l, struct coil_token *t, struct coil_task *self)
+{
+    struct waiter w = {.task = self, .item = t, .left = coil__limiter_left};
+
+    return coil__lot_wait(&l->lot, &w, "limiter");
+}
+
 static int acquire(struct limiter *l, struct coil_token *t, const void *borrower,
                    struct coil_task *self)
 {
-    struct waiter w = {.task = self, .item = t, .left = coil__limiter_left};
     int r;
 
     if (!sound(l, t, borrower))
         return -EINVAL;
-    r = sync_checkpoint(self);
+    r = task_checkpoint(self);
     if (r < 0)
         return r;
     r = coil__limiter_ask(l, t, borrower, self);
-    return r == -EAGAIN ? coil__lot_wait(&l->lot, &w, "limiter") : sync_answer(self, r);
+    return r == -EAGAIN ? wait_for(l, t, self) : sync_answer(self, r);
 }
 
 int coil__limiter_acquire_nowait(struct limiter *l, struct coil_token *t, const void *borrower)

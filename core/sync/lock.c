@@ -23,15 +23,13 @@ int coil_lock_acquire(struct coil_lock *public)
 {
     struct lock *l = lock_of(public);
     struct coil_task *self = coil__sync_self("coil_lock_acquire");
-    int r = sync_checkpoint(self);
+    int r = task_checkpoint(self);
 
     if (unlikely(r < 0))
         return r;
     if (unlikely(l->owner.task)) {
-        struct waiter w = {.task = self};
-
         r = refusal(l, self);
-        return r == -EAGAIN ? coil__lot_wait(&l->lot, &w, "lock") : sync_answer(self, r);
+        return r == -EAGAIN ? lot_wait(&l->lot, self, NULL, "lock") : sync_answer(self, r);
     }
     lock_give(l, self);
     return sync_answer(self, 0);

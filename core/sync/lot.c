@@ -71,12 +71,11 @@ int coil_lot_park(struct coil_lot *public, const char *what)
 {
     struct lot *lot = lot_of(public);
     struct coil_task *self = coil__sync_self("coil_lot_park");
-    struct waiter w = {.task = self};
-    int r = sync_checkpoint(self);
+    int r = task_checkpoint(self);
 
     if (r < 0)
         return r;
-    return lot->broken ? sync_answer(self, -EOWNERDEAD) : coil__lot_wait(lot, &w, what);
+    return lot->broken ? sync_answer(self, -EOWNERDEAD) : lot_wait(lot, self, NULL, what);
 }
 
 size_t coil_lot_unpark(struct coil_lot *lot, size_t count, int result)
@@ -118,6 +117,11 @@ void coil_lot_break(struct coil_lot *lot)
 size_t coil_lot_count(const struct coil_lot *lot)
 {
     return lot_of(lot)->count;
+}
+
+void coil_lot_stats(const struct coil_lot *lot, struct coil_lot_stats *ret)
+{
+    *ret = (struct coil_lot_stats){.broken = lot_of(lot)->broken, .waiting = lot_of(lot)->count};
 }
 
 /* --- Breakers -------------------------------------------------------------------------------- */

@@ -68,13 +68,22 @@ void coil__lot_remove(struct waiter *w);
 /* An abort function: takes a waiter out of all lots it waits in. DONE. */
 enum coil_abort coil__lot_leave(void *waiter);
 
-/* Waits in lot, with w, of which item, count, handle and left are the caller's. 0 or more: the result
- * given to lot_wake. -ECANCELED: w is out of the lot. In either case the lot may be gone. No
- * checkpoint before: for that see sync_checkpoint. */
+/* Waits in lot, with w, of which item, count, handle and left are the caller's. 0 or more: the
+ * result given to lot_wake. -ECANCELED: w is out of the lot. In either case the lot may be gone. No
+ * checkpoint before: for that see task_checkpoint. */
 static inline int coil__lot_wait(struct lot *lot, struct waiter *w, const char *what)
 {
     coil__lot_add(lot, w);
     return park(w->task, coil__lot_leave, w, what);
+}
+
+/* The same for who has an item at the most. The waiter is made here, not before it is known that
+ * one is needed: to make one takes longer than a whole acquire that need not wait. */
+static inline int lot_wait(struct lot *lot, struct coil_task *self, void *item, const char *what)
+{
+    struct waiter w = {.task = self, .item = item};
+
+    return coil__lot_wait(lot, &w, what);
 }
 
 /* Takes w out of its lot, and out of all others it waits in, and makes its task ready. */
@@ -118,16 +127,6 @@ static inline void lot_wake_all(struct lot *lot, int result)
 static inline struct coil_task *coil__sync_self(const char *what)
 {
     return need_task(what, NULL);
-}
-
-/* Before a call that may wait: a deadline that was past when it was set acts now, a cancelled task
- * is refused. 0 or -ECANCELED. */
-static inline int sync_checkpoint(struct coil_task *self)
-{
-    handicap(self, 60);
-    if (unlikely(self->loop->deadline_unseen))
-        fire_timers(self->loop);
-    return unlikely(task_cancelled(self)) ? task_refuse(self) : 0;
 }
 
 /* What a call answers that need not wait, though it might have had to. */

@@ -83,17 +83,21 @@ int coil__rwlock_acquire_nowait(struct rwlock *l, struct coil_task *self, enum w
     return r;
 }
 
-static inline int acquire(struct rwlock *l, struct coil_task *self, enum wish wish)
+static int wait_for(struct rwlock *l, struct coil_task *self, enum wish wish)
 {
     struct waiter w = {.task = self, .count = wish, .left = coil__rwlock_left};
-    int r = sync_checkpoint(self);
+
+    return coil__lot_wait(&l->lot, &w, wish == TO_WRITE ? "write lock" : "read lock");
+}
+
+static inline int acquire(struct rwlock *l, struct coil_task *self, enum wish wish)
+{
+    int r = task_checkpoint(self);
 
     if (r < 0)
         return r;
     r = coil__rwlock_acquire_nowait(l, self, wish);
-    if (r != -EAGAIN)
-        return sync_answer(self, r);
-    return coil__lot_wait(&l->lot, &w, wish == TO_WRITE ? "write lock" : "read lock");
+    return r == -EAGAIN ? wait_for(l, self, wish) : sync_answer(self, r);
 }
 
 int coil_rwlock_acquire_read(struct coil_rwlock *l)

@@ -13,16 +13,15 @@ int coil_semaphore_acquire(struct coil_semaphore *public)
 {
     struct semaphore *s = semaphore_of(public);
     struct coil_task *self = coil__sync_self("coil_semaphore_acquire");
-    struct waiter w = {.task = self};
     int r;
 
     if (unlikely(!sound(s)))
         return -EINVAL;
-    r = sync_checkpoint(self);
+    r = task_checkpoint(self);
     if (r < 0)
         return r;
     if (!s->value)
-        return coil__lot_wait(&s->lot, &w, "semaphore");
+        return lot_wait(&s->lot, self, NULL, "semaphore");
     s->value--;
     return sync_answer(self, 0);
 }

@@ -8,6 +8,7 @@ void coil__mailbox_init(struct mailbox *box)
     atomic_init(&box->newest, NULL);
     atomic_init(&box->posters, 0);
     atomic_init(&box->sleeping, false);
+    box->taken = NULL;
 }
 
 void coil__mailbox_enter(struct mailbox *box)
@@ -54,6 +55,8 @@ void coil__mailbox_deliver(struct mailbox *box)
     struct mail *newest = atomic_exchange_explicit(&box->newest, NULL, memory_order_acquire);
     struct mail *oldest = NULL;
 
+    assert(!box->taken);
+
     while (newest) {
         struct mail *next = newest->next;
 
@@ -61,10 +64,33 @@ void coil__mailbox_deliver(struct mailbox *box)
         oldest = newest;
         newest = next;
     }
-    while (oldest) {
-        struct mail *m = oldest;
+    box->taken = oldest;
+    while (box->taken) {
+        struct mail *m = box->taken;
 
-        oldest = m->next;
+        box->taken = m->next;
         m->deliver(m);
     }
+}
+
+static bool unlink_from(struct mail **at, struct mail *m)
+{
+    while (*at && *at != m)
+        at = &(*at)->next;
+    if (!*at)
+        return false;
+    *at = m->next;
+    return true;
+}
+
+void coil__mailbox_withdraw(struct mailbox *box, struct mail *m)
+{
+    struct mail *newest = m;
+
+    if (unlink_from(&box->taken, m))
+        return;
+    /* The newest may get another before it at any time. What is behind it is ours. */
+    if (!atomic_compare_exchange_strong_explicit(&box->newest, &newest, m->next,
+                                                 memory_order_acquire, memory_order_acquire))
+        (void)unlink_from(&newest->next, m);
 }

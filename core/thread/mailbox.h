@@ -18,6 +18,7 @@ struct mailbox {
     atomic_uint posters; /* that have entered and not left; POSTERS_AWAITED */
     atomic_bool
         sleeping; /* the loop waits in its backend, or is about to: whoever posts must wake it */
+    struct mail *taken; /* the loop's own: what is left of those being delivered, oldest first */
 };
 
 #define POSTERS_AWAITED (1u << 31) /* the loop sleeps until there are none */
@@ -34,8 +35,12 @@ void coil__mailbox_await_posters(struct mailbox *box);
 /* From any thread that has entered. True: the loop sleeps and the caller must wake it. */
 bool coil__mailbox_post(struct mailbox *box, struct mail *m);
 
-/* Delivers all there is, oldest first. On the loop's thread. */
+/* Delivers all there is, oldest first. On the loop's thread, and not while it does. */
 void coil__mailbox_deliver(struct mailbox *box);
+
+/* Takes m, which has been posted and not delivered, out again. On the loop's thread, also while it
+ * delivers. */
+void coil__mailbox_withdraw(struct mailbox *box, struct mail *m);
 
 static inline bool mailbox_empty(struct mailbox *box)
 {

@@ -43,13 +43,24 @@ void coil__pool_close(struct loop *loop)
     pthread_mutex_destroy(&p->lock);
 }
 
+void coil__pool_complete(struct loop *loop, struct op *op, ssize_t result)
+{
+    loop->pool.pending--;
+    coil__op_complete(op, result);
+}
+
+/* op->phase, under the lock */
+enum {
+    QUEUED,
+    TAKEN, /* by a thread */
+};
+
 /* Back on the loop's thread. */
 static void deliver(struct mail *m)
 {
     struct op *op = container_of(m, struct op, mail);
 
-    op->task->loop->pool.pending--;
-    coil__op_complete(op, op->result);
+    coil__pool_complete(op->task->loop, op, op->result);
 }
 
 static void *thread_main(void *arg)
@@ -64,6 +75,7 @@ static void *thread_main(void *arg)
         if (n) {
             struct op *op = container_of(n, struct op, link);
 
+            op->phase = TAKEN;
             pthread_mutex_unlock(&p->lock);
             op->result = coil__op_perform(op);
             op->mail.deliver = deliver;
@@ -110,7 +122,8 @@ static int start_thread(struct loop *loop)
     return -r;
 }
 
-int coil__pool_submit(struct loop *loop, struct op *op)
+/* To a thread. */
+static int submit(struct loop *loop, struct op *op)
 {
     struct pool *p = &loop->pool;
     size_t waiting = 0;
@@ -118,6 +131,7 @@ int coil__pool_submit(struct loop *loop, struct op *op)
     int r = 0;
 
     pthread_mutex_lock(&p->lock);
+    op->phase = QUEUED;
     list_push_back(&p->queue, &op->link);
     list_for_each(n, &p->queue)
         if (++waiting > p->idle)
@@ -132,31 +146,49 @@ int coil__pool_submit(struct loop *loop, struct op *op)
         list_remove(&op->link); /* nobody else is there to have seen it */
         return r;
     }
-    p->pending++;
     return 0;
+}
+
+int coil__pool_submit(struct loop *loop, struct op *op)
+{
+    int r = loop->pool.by_backend ? loop->ops->submit(loop->backend, op) : submit(loop, op);
+
+    if (r >= 0)
+        loop->pool.pending++;
+    return r;
 }
 
 bool coil__pool_has_room(struct pool *p)
 {
     bool room;
 
+    if (p->by_backend)
+        return p->pending < p->most;
     pthread_mutex_lock(&p->lock);
     room = list_empty(&p->queue) && (p->idle || p->threads < p->most);
     pthread_mutex_unlock(&p->lock);
     return room;
 }
 
-bool coil__pool_cancel(struct loop *loop, struct op *op)
+/* Takes op out of the queue. False: a thread has. */
+static bool withdraw(struct pool *p, struct op *op)
 {
-    struct pool *p = &loop->pool;
     bool waiting;
 
     pthread_mutex_lock(&p->lock);
-    waiting = list_linked(&op->link);
+    waiting = op->phase == QUEUED;
     if (waiting)
         list_remove(&op->link);
     pthread_mutex_unlock(&p->lock);
-    if (waiting)
-        p->pending--;
     return waiting;
+}
+
+bool coil__pool_cancel(struct loop *loop, struct op *op)
+{
+    struct pool *p = &loop->pool;
+    bool over = p->by_backend ? loop->ops->cancel(loop->backend, op) : withdraw(p, op);
+
+    if (over)
+        p->pending--;
+    return over;
 }

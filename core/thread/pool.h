@@ -3,6 +3,7 @@
 #define CORE_THREAD_POOL_H
 
 #include <pthread.h>
+#include <sys/types.h>
 
 #include "../list.h"
 
@@ -17,8 +18,9 @@ struct pool {
     unsigned int idle;
     unsigned int most;
     bool ending;
-    pthread_t *ids; /* of those that were started */
-    size_t pending; /* queued, running, or done and not delivered. The loop's own */
+    bool by_backend; /* it has no threads: the backend makes these calls. For tests */
+    pthread_t *ids;  /* of those that were started */
+    size_t pending;  /* queued, running, or done and not delivered. The loop's own */
 };
 
 int coil__pool_init(struct pool *p, unsigned int most);
@@ -30,6 +32,9 @@ int coil__pool_submit(struct loop *loop, struct op *op);
 
 /* Would an op be taken up at once, as far as one can tell? */
 bool coil__pool_has_room(struct pool *p);
+
+/* op, which was submitted, is done. On the loop's thread. */
+void coil__pool_complete(struct loop *loop, struct op *op, ssize_t result);
 
 /* True: no thread had taken op up, and none will. */
 bool coil__pool_cancel(struct loop *loop, struct op *op);

@@ -6,11 +6,11 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "../choose.h"
 #include "../sched/loop.h"
+#include "quota.h"
 
 /* One loop's place in the runtime. */
 struct seat {
@@ -111,25 +111,10 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-/* The CPUs that the cgroup's quota is worth, rounded up (cgroup v2, cpu.max). 0: no quota. */
-static unsigned int cpus_of_quota(void)
-{
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
-    unsigned long quota = 0;
-    unsigned long period = 0;
-    int n;
-
-    if (!f)
-        return 0;
-    n = fscanf(f, "%lu %lu", &quota, &period); /* "max 100000": no number, no quota */
-    fclose(f);
-    return n == 2 && period ? (unsigned int)((quota + period - 1) / period) : 0;
-}
-
 static unsigned int count_loops(const struct coil_runtime_options *o, const cpu_set_t *cpus)
 {
     unsigned int count = (unsigned int)CPU_COUNT(cpus);
-    unsigned int quota = cpus_of_quota();
+    unsigned int quota = coil__cpus_of_quota("/proc/self/cgroup", "/sys/fs/cgroup");
 
     if (o->loops)
         return o->loops;

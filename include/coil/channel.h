@@ -26,16 +26,18 @@ extern "C" {
  *
  * A side can have any number of handles: give each task a clone of its own and have it closed
  * there, and the channel ends by itself when the last of a side is. Items are copied, straight into
- * the memory of a waiting receiver if there is one. A handle is memory of the caller's, closed when
- * zeroed; it may be moved while nobody waits on it, not copied. All handles of a channel belong to
- * the tasks of one loop; it may be opened, filled and closed without any. (anyio:
- * create_memory_object_stream) */
+ * the memory of a waiting receiver if there is one. A handle is memory of the caller's, closed
+ * until it is opened (zeroed, or initialised so: calls answer -EBADF); it may be moved while nobody
+ * waits on it, not copied. All handles of a channel belong to the tasks of one loop; it may be
+ * opened, filled and closed without any. (anyio: create_memory_object_stream) */
 struct coil_sender {
     uint64_t opaque_[2];
 };
+#define COIL_SENDER_INIT COIL_ZEROED_
 struct coil_receiver {
     uint64_t opaque_[2];
 };
+#define COIL_RECEIVER_INIT COIL_ZEROED_
 
 /* The largest item. What is larger is better sent as a pointer. */
 #define COIL_ITEM_SIZE_MAX ((size_t)1 << 20)
@@ -124,15 +126,17 @@ COIL_API int coil_receiver_stats(const struct coil_receiver *r, struct coil_chan
  *              break;
  *          ...
  *
- * The handles are memory of the caller's, closed when zeroed. The sender's may be moved; a
- * receiver's stays where it is until it is closed. Memory, loops and threads as with channels.
- * (tokio: broadcast) */
+ * The handles are memory of the caller's, closed until they are opened, as with channels. The
+ * sender's may be moved; a receiver's stays where it is until it is closed. Memory, loops and
+ * threads as with channels. (tokio: broadcast) */
 struct coil_broadcast {
     uint64_t opaque_[2];
 };
+#define COIL_BROADCAST_INIT COIL_ZEROED_
 struct coil_broadcast_receiver {
     uint64_t opaque_[12];
 };
+#define COIL_BROADCAST_RECEIVER_INIT COIL_ZEROED_
 
 /* The longest lag. */
 #define COIL_LAG_MAX (1 << 24)
@@ -194,9 +198,11 @@ COIL_API int coil_broadcast_receiver_stats(const struct coil_broadcast_receiver 
 struct coil_latest {
     uint64_t opaque_[2];
 };
+#define COIL_LATEST_INIT COIL_ZEROED_
 struct coil_latest_receiver {
     uint64_t opaque_[12];
 };
+#define COIL_LATEST_RECEIVER_INIT COIL_ZEROED_
 
 /* Makes one that has no value yet. Results as of coil_broadcast_open. */
 COIL_API COIL_MUST_CHECK int coil_latest_open(struct coil_latest *l, size_t item_size);
@@ -222,8 +228,15 @@ COIL_API COIL_MUST_CHECK int coil_latest_receive_nowait(struct coil_latest_recei
 COIL_API void coil_latest_close(struct coil_latest *l);
 COIL_API void coil_latest_receiver_close(struct coil_latest_receiver *r);
 
-/* 0.  -EBADF: l is closed. */
+struct coil_latest_receiver_stats {
+    int unseen;     /* there is a value that it has not received */
+    size_t waiting; /* tasks */
+};
+
+/* 0.  -EBADF: the handle is closed. */
 COIL_API int coil_latest_stats(const struct coil_latest *l, struct coil_broadcast_stats *ret);
+COIL_API int coil_latest_receiver_stats(const struct coil_latest_receiver *r,
+                                        struct coil_latest_receiver_stats *ret);
 
 #ifdef __cplusplus
 }

@@ -88,11 +88,12 @@ COIL_API COIL_MUST_CHECK int coil_completions_begin_at(struct coil_completions *
 
 /* Waits for the next call to complete, in whatever way; its handle says how.
  * 1: *ret is that call.  0: there are no more.  -ECANCELED: asked to stop; nothing was taken.
- * -EBUSY: another task waits here. */
+ * -EBUSY: another task waits here, or has been handed a call and has not run since. */
 COIL_API COIL_MUST_CHECK int coil_completions_next(struct coil_completions *c,
                                                    struct coil_call **ret);
 
-/* Cancels the calls that go on, waits for them, and ends as coil_group_end does. */
+/* Cancels the calls that go on, waits for them, and ends as coil_group_end does: twice, or by
+ * another task than the one that began, it aborts with one line. */
 #define coil_completions_end(c, rc) coil_completions_end_at((c), (rc), COIL_HERE)
 COIL_API COIL_MUST_CHECK int coil_completions_end_at(struct coil_completions *c, int rc,
                                                      const char *site);

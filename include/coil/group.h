@@ -29,7 +29,8 @@ struct coil_group {
 };
 
 /* What a task runs. 0 or more is success. -ECANCELED from a cancelled task is no failure. Any other
- * negative value fails its group. */
+ * negative value fails its group. -ECANCELED from one that was not cancelled is taken for -EPROTO:
+ * it is nobody's but who was asked to stop. */
 typedef int coil_task_fn(void *arg);
 
 /* A task, seen from outside; see below. */
@@ -44,6 +45,8 @@ struct coil_spawn_options {
     size_t stack_size; /* bytes, 16 KiB to 1 GiB, rounded up to a power of two. 0: 64 KiB */
     struct coil_handle *handle; /* filled in if not NULL */
     int service;                /* not 0: see below */
+    int64_t deadline_ns; /* coil_now's clock: when it passes, just this task is cancelled, as by
+                          * coil_task_cancel, and its group does not notice. 0: none */
 };
 
 /* Begins g, and with it a scope (coil_group_scope) around the calling task's code until
@@ -118,26 +121,37 @@ COIL_API COIL_MUST_CHECK int coil_group_end_at(struct coil_group *g, int rc, con
 /* --- Tasks without a stack ----------------------------------------------------------------------
  *
  * What waits for the time, or for a peer to say something, need not hold a stack meanwhile. These
- * tasks of g are made when it is time: until then each is some 200 bytes, so a million connections
- * that say nothing fit where ten thousand sleeping tasks would.
+ * tasks of g are made when it is time: until then each is 200 bytes (256 with what the loop knows
+ * of its descriptor), so a million connections that say nothing fit where ten thousand sleeping
+ * tasks would.
  *
  *      static int serve(void *arg)                 // one request
  *      {
  *          struct client *c = arg;
- *          int rc = answer(c);
+ *          int rc = coil_cancel_requested() ? say_goodbye(c) : answer(c);
  *
- *          return rc < 0 ? leave(c, rc) : coil_again_readable(c->fd);
+ *          if (rc < 0)                             // -ECANCELED: it said nothing for a minute
+ *              return leave(c, rc);
+ *          return coil_again_readable_until(c->fd, coil_now() + 60 * COIL_SECOND);
  *      }
  *      rc = coil_group_spawn_readable(&g, c->fd, serve, c);
  *
  * They are tasks of their group all the while: it waits for them, counts them, and their handle
- * works. Cancelled before its time, with its group or by its handle, such a task ends without
- * having run, -ECANCELED: the one exception to the rule that a spawned task runs to its first
- * checkpoint. So whoever cancels sees to what arg holds. When there is no memory for its stack, it
- * fails with -ENOMEM. It cannot be a service. */
+ * works. Before its time such a task meets what others meet while they wait:
+ *
+ *      Cancelled, with its group or by its handle, it ends without having run, -ECANCELED: the one
+ *      exception to the rule that a spawned task runs to its first checkpoint. So whoever cancels
+ *      sees to what arg holds.
+ *      Its own deadline passes, when nobody is there to see to that: it begins, cancelled, and its
+ *      first checkpoint says so.
+ *      Softly asked to finish (coil_scope_request), one that waits for a descriptor begins at once:
+ *      there need not be anything to read, coil_cancel_requested says why, and it can say goodbye.
+ *      One that waits for its time ends as if cancelled: it has no part in what goes on.
+ *
+ * When there is no memory for its stack, it fails with -ENOMEM. It cannot be a service. */
 
 /* fn(arg) begins when_ns (coil_now's clock) or later; COIL_FOREVER never. Not a checkpoint.
- * 0.  As coil_group_spawn. */
+ * 0.  -EINVAL: options say it is a service.  As coil_group_spawn. */
 #define coil_group_spawn_later(g, when_ns, fn, ...) /* (g, when_ns, fn, arg) */                    \
     coil_group_spawn_later_at(g, when_ns, fn, __VA_ARGS__, NULL, #fn, COIL_HERE)
 #define coil_group_spawn_later_with(g, when_ns, fn, ...) /* (g, when_ns, fn, arg, options) */      \
@@ -150,7 +164,7 @@ COIL_API COIL_MUST_CHECK int coil_group_spawn_later_at(struct coil_group *g, int
 /* fn(arg) begins when a read from fd would not wait, or has an error or an end to tell of. Until
  * then this is fd's reader. Closed by coil_close meanwhile, the task fails with -EBADF. Not a
  * checkpoint.
- * 0.  -EBADF: fd is not open.  -EBUSY: it has a reader.  As coil_group_spawn. */
+ * 0.  -EBADF: fd is not open.  -EBUSY: it has a reader.  As coil_group_spawn_later. */
 #define coil_group_spawn_readable(g, fd, fn, ...) /* (g, fd, fn, arg) */                           \
     coil_group_spawn_readable_at(g, fd, fn, __VA_ARGS__, NULL, #fn, COIL_HERE)
 #define coil_group_spawn_readable_with(g, fd, fn, ...) /* (g, fd, fn, arg, options) */             \
@@ -161,13 +175,16 @@ COIL_API COIL_MUST_CHECK int coil_group_spawn_readable_at(struct coil_group *g, 
                                                           const char *name, const char *site);
 
 /* For the calling task, of whatever kind, to go back to that: `return coil_again_later(when_ns);`.
- * When it has returned, with 0 or more, its stack is given back; its handle, its name and its place
- * in the group stay, and so does a cancel of it. Its function then begins anew, with the same arg.
- * A negative result ends it as ever, and so does -EBADF or -EBUSY about fd then.
+ * When it has returned, with 0 or more, its stack is given back; its handle, its name, its deadline
+ * and its place in the group stay, and so does a cancel of it. Its function then begins anew, with
+ * the same arg. A negative result ends it as ever, and so does -EBADF or -EBUSY about fd then.
+ * until_ns is a deadline for the waiting alone: when it passes, the function begins, cancelled;
+ * when there is something to read before, it counts no more.
  * 0.  -ENOMEM.  -EINVAL: for the main task, for services, before coil_started, and in a call of
  * coil/gather.h. */
 COIL_API COIL_MUST_CHECK int coil_again_later(int64_t when_ns);
 COIL_API COIL_MUST_CHECK int coil_again_readable(int fd);
+COIL_API COIL_MUST_CHECK int coil_again_readable_until(int fd, int64_t until_ns);
 
 /* The scope around g's tasks: to cancel them, to give them a deadline, to ask why. */
 COIL_API struct coil_scope *coil_group_scope(struct coil_group *g);
@@ -221,10 +238,16 @@ COIL_API void coil_task_cancel_at(struct coil_handle *h, const char *reason, con
  * 0.  -ECANCELED: asked to stop.  -EDEADLK: it is the calling task. */
 COIL_API COIL_MUST_CHECK int coil_task_wait(struct coil_handle *h);
 
-/* What the task returned. -EAGAIN: it has not ended. */
+/* What the task returned (-EPROTO for a -ECANCELED that it was not due). -EAGAIN: it has not
+ * ended. */
 COIL_API int coil_task_result(const struct coil_handle *h);
 COIL_API enum coil_status coil_task_status(const struct coil_handle *h);
 COIL_API const char *coil_task_name(const struct coil_handle *h);
+
+/* Why the task is cancelled, or was when it ended: the record of the outermost scope that it saw
+ * and that was, its own (coil_task_cancel, its deadline) included.
+ * 1.  0: it is not, or was not; ret is untouched. */
+COIL_API int coil_task_why_cancelled(const struct coil_handle *h, struct coil_cancellation *ret);
 
 /* What the task said by coil_started.
  * 0.  -EAGAIN: it has said nothing, or was not started but spawned; *ret is untouched. */

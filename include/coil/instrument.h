@@ -50,7 +50,8 @@ struct coil_instrument {
 #define COIL_INSTRUMENTS_MOST 8
 
 /* Has i told what this thread's loop does from now on (of the step under way, not how it ends),
- * after those that are there. Adding one again changes nothing.
+ * after those that are there. One that a hook adds is told from the next event on. Adding one again
+ * changes nothing.
  * 0.  -EINVAL: i is NULL, or this thread runs no loop.  -ENOSPC: there are as many as there may
  * be. */
 COIL_API COIL_MUST_CHECK int coil_instrument_add(const struct coil_instrument *i);

@@ -34,7 +34,8 @@ extern "C" {
 
 /* Read up to n bytes. > 0: so many.  0: end of stream, or n is 0. coil_recv with MSG_WAITALL goes
  * on until all n are there or something ends it, and counts what there is; elsewhere that flag, and
- * MSG_DONTWAIT everywhere, is ignored. */
+ * MSG_DONTWAIT everywhere, is ignored. SO_RCVLOWAT is no substitute: a receive that has to wait is
+ * woken by so many bytes, but whether it takes fewer that are there already is not promised. */
 COIL_API COIL_MUST_CHECK ssize_t coil_read(int fd, void *buf, size_t n);
 COIL_API COIL_MUST_CHECK ssize_t coil_readv(int fd, const struct iovec *iov, int count);
 COIL_API COIL_MUST_CHECK ssize_t coil_recv(int fd, void *buf, size_t n, int flags);

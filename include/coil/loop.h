@@ -32,7 +32,7 @@ struct coil_loop_options {
     unsigned int cq_entries; /* io_uring's completion queue. 0: 4096 */
     size_t stack_size;       /* of a task, bytes, 16 KiB to 1 GiB. 0: 64 KiB */
 
-    unsigned int blocking_threads; /* at the most, for file calls. 0: 4 */
+    unsigned int blocking_threads; /* at the most, for file calls (file.h). 0: 4 */
 
     uint64_t shuffle_seed; /* for tests: not 0 runs ready tasks in an order drawn from
                             * the seed, so that one that gives way may be the next to run */
@@ -73,9 +73,10 @@ COIL_API const char *coil_backend_reason(void);
 COIL_API const char *coil_run_error(void);
 
 /* Counters of this thread's loop. Not for other threads: they ask for a JSON dump, which has them
- * (coil_dumper, debug.h). */
+ * (coil_dumper, debug.h). Of buffers there is nothing to count: an operation reads into its task's
+ * own memory, and the library lends none. What a channel holds, coil_sender_stats says. */
 struct coil_stats {
-    size_t tasks;             /* not ended */
+    size_t tasks;             /* not ended, dormant ones too */
     size_t ready;             /* of these, ready to run */
     size_t timers;            /* armed */
     size_t operations;        /* submitted and not complete */
@@ -97,7 +98,7 @@ COIL_API int coil_loop_stats(struct coil_stats *ret);
 /* How to run on every core. Zeroed, it asks for the defaults; NULL does too. */
 struct coil_runtime_options {
     /* How many loops. 0: one per core of the calling thread's affinity mask, no more than a
-     * container's CPU quota (/sys/fs/cgroup/cpu.max) allows. */
+     * container's CPU quota allows (cpu.max, of cgroup v2, of its group and those around it). */
     unsigned int loops;
     int unpinned; /* not 0: do not pin each loop to its core */
     struct coil_loop_options loop;

@@ -75,6 +75,12 @@ COIL_API void coil_lot_break(struct coil_lot *lot);
 /* How many tasks wait in lot. */
 COIL_API size_t coil_lot_count(const struct coil_lot *lot);
 
+struct coil_lot_stats {
+    int broken;
+    size_t waiting; /* tasks */
+};
+COIL_API void coil_lot_stats(const struct coil_lot *lot, struct coil_lot_stats *ret);
+
 /* Breaks a lot when a task ends: who waits there for something that only this task can give would
  * wait for ever. (trio: add_parking_lot_breaker) It lies next to what the task holds, zeroed, and
  * must not go away while it is added. */

@@ -24,9 +24,9 @@ extern "C" {
  *
  * Being cancelled is a state, not an event: a call that ignores it only meets it again. A scope
  * lives in memory of the caller, usually on the stack; it is used once, nests strictly, and is
- * ended by the task that began it. Ending scopes out of order, from another task, or leaving one
- * open when its task ends would corrupt the tree: it aborts with one line that names both places.
- * Nothing here allocates. */
+ * ended by the task that began it. Beginning one that is open, ending scopes out of order, from
+ * another task, or leaving one open when its task ends would corrupt the tree: it aborts with one
+ * line that names both places. Nothing here allocates. */
 struct coil_scope {
     uint64_t opaque_[28];
 };

@@ -70,7 +70,8 @@ enum coil_case_kind {
  * -EINVAL: no cases, more than COIL_SELECT_MOST, or one that is wrong: no such kind, NULL. */
 COIL_API COIL_MUST_CHECK int coil_select(struct coil_case *cases, size_t count);
 
-/* The same without waiting. -EAGAIN: no case is ready. Not a checkpoint. */
+/* The same without waiting. -EAGAIN: no case is ready. Not a checkpoint. Callable anywhere, also
+ * outside of a loop. */
 COIL_API COIL_MUST_CHECK int coil_select_nowait(struct coil_case *cases, size_t count);
 
 /* Cases, as values: for an initialiser, for an assignment. What they are made of:

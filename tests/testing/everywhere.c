@@ -1,6 +1,7 @@
 /* everywhere.c - a scenario with trouble at each turn: cancelled, failed and starved, at its first
  * chance, its second, and so on to its last. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,16 +27,23 @@ struct trouble {
     int error; /* that it explains; 0: operation_error */
 };
 
-static void cancel(struct coil_testing_options *o, struct coil_fault *f, unsigned int nth)
+static void cancel_before(struct coil_testing_options *o, struct coil_fault *f, unsigned int nth)
 {
     (void)f;
     o->cancel_at = nth;
+    o->cancel_when = COIL_TESTING_BEFORE;
 }
 
-static void cancel_late(struct coil_testing_options *o, struct coil_fault *f, unsigned int nth)
+static void cancel_while(struct coil_testing_options *o, struct coil_fault *f, unsigned int nth)
 {
-    cancel(o, f, nth);
-    o->cancel_late = 1;
+    cancel_before(o, f, nth);
+    o->cancel_when = COIL_TESTING_WHILE;
+}
+
+static void cancel_after(struct coil_testing_options *o, struct coil_fault *f, unsigned int nth)
+{
+    cancel_before(o, f, nth);
+    o->cancel_when = COIL_TESTING_AFTER;
 }
 
 static void fail_operation(struct coil_testing_options *o, struct coil_fault *f, unsigned int nth)
@@ -50,9 +58,9 @@ static void fail_allocation(struct coil_testing_options *o, struct coil_fault *f
     o->fail_allocation = nth;
 }
 
-static unsigned int steps(const struct coil_testing_report *report)
+static unsigned int calls(const struct coil_testing_report *report)
 {
-    return report->steps;
+    return report->calls;
 }
 
 static unsigned int operations(const struct coil_testing_report *report)
@@ -66,8 +74,9 @@ static unsigned int allocations(const struct coil_testing_report *report)
 }
 
 static const struct trouble troubles[] = {
-    {"cancelled after step", cancel, steps, true, -ECANCELED},
-    {"cancelled, with what had completed delivered, after step", cancel_late, steps, true,
+    {"cancelled before call", cancel_before, calls, true, -ECANCELED},
+    {"cancelled while it waits in call", cancel_while, calls, true, -ECANCELED},
+    {"cancelled, with it done and nobody gone on, after call", cancel_after, calls, true,
      -ECANCELED},
     {"with a failure of operation", fail_operation, operations, false, 0},
     {"without memory for allocation", fail_allocation, allocations, false, -ENOMEM},
@@ -86,13 +95,15 @@ static bool may_answer(const struct trial *t, const struct trouble *trouble, int
 }
 
 /* Puts what was done to it before what came of it. */
-static void say_first(struct coil_testing_report *report, const char *name, unsigned int nth)
+static void say_first(struct trial *t, const char *name, unsigned int nth, int cancel_caller)
 {
-    struct coil_testing_report words = {.text = ""};
+    char words[sizeof(t->report->text)];
+    int len = snprintf(words, sizeof(words), "%s%s %u, seed %llu:\n",
+                       cancel_caller ? "its caller alone " : "", name, nth,
+                       (unsigned long long)t->report->seed);
 
-    coil__testing_say(&words, "%s %u, seed %llu:", name, nth, (unsigned long long)report->seed);
-    coil__testing_say(&words, "%.*s", (int)(sizeof(words.text) - 128), report->text);
-    memcpy(report->text, words.text, sizeof(report->text));
+    snprintf(words + len, sizeof(words) - (size_t)len, "%s", t->report->text);
+    memcpy(t->report->text, words, sizeof(words));
 }
 
 static int run_once(struct trial *t, const struct coil_testing_options *o, int *ret_verdict)
@@ -102,27 +113,30 @@ static int run_once(struct trial *t, const struct coil_testing_options *o, int *
     t->runs++;
     if (t->e->before)
         t->e->before(t->e->arg);
-    rc = coil_testing_run_at(o, t->e->scenario, t->e->arg, t->report, t->site);
+    rc = coil__testing_run(o, t->e->scenario, t->e->arg, t->report, t->site);
     *ret_verdict = t->e->after ? t->e->after(t->e->arg, rc) : 0;
     return rc;
 }
 
 static int judge(struct trial *t, const struct trouble *trouble, int rc, int verdict)
 {
+    struct world w = {.options = *t->options, .report = t->report};
+
     if (t->report->text[0])
         return rc;
     if (verdict < 0) {
-        coil__testing_say(t->report, "afterwards something is wrong: %d", verdict);
+        coil__testing_say(&w, "afterwards something is wrong: %d", verdict);
         return verdict;
     }
     if (may_answer(t, trouble, rc))
         return 0;
-    coil__testing_say(t->report, "answers %d, and undisturbed %d", rc, t->expected);
+    coil__testing_say(&w, "answers %d, and undisturbed %d", rc, t->expected);
     return -EPROTO;
 }
 
 /* With this trouble at its nth chance; nth 1, 2, 3 ... until there are fewer. */
-static int try_all(struct trial *t, const struct trouble *trouble, struct coil_fault *faults)
+static int try_all(struct trial *t, const struct trouble *trouble, struct coil_fault *faults,
+                   int cancel_caller)
 {
     struct coil_testing_options o = *t->options;
     unsigned int nth = 0;
@@ -135,13 +149,14 @@ static int try_all(struct trial *t, const struct trouble *trouble, struct coil_f
     do {
         nth++;
         o.cancel_at = 0;
+        o.cancel_caller = cancel_caller;
         o.fail_allocation = 0;
         faults[o.fault_count - 1].nth = UINT32_MAX;
         trouble->set(&o, &faults[o.fault_count - 1], nth);
         r = run_once(t, &o, &verdict);
         r = judge(t, trouble, r, verdict);
         if (r < 0) {
-            say_first(t->report, trouble->name, nth);
+            say_first(t, trouble->name, nth, cancel_caller);
             return r;
         }
     } while (trouble->chances(t->report) >= nth && nth < RUNS_MOST);
@@ -151,6 +166,7 @@ static int try_all(struct trial *t, const struct trouble *trouble, struct coil_f
 static int try_undisturbed(struct trial *t)
 {
     struct coil_testing_options o = *t->options;
+    struct world w = {.options = o, .report = t->report};
     int verdict;
 
     o.cancel_at = 0;
@@ -160,7 +176,7 @@ static int try_undisturbed(struct trial *t)
     if (t->report->text[0])
         return t->expected;
     if (verdict < 0)
-        coil__testing_say(t->report, "undisturbed, and afterwards something is wrong: %d", verdict);
+        coil__testing_say(&w, "undisturbed, and afterwards something is wrong: %d", verdict);
     return verdict;
 }
 
@@ -196,7 +212,9 @@ int coil_testing_everywhere_at(const struct coil_testing_options *options,
         return -ENOMEM;
     r = try_undisturbed(&t);
     for (size_t i = 0; i < count_of(troubles) && r >= 0; i++)
-        r = try_all(&t, &troubles[i], faults);
+        r = try_all(&t, &troubles[i], faults, 0);
+    for (size_t i = 0; i < count_of(troubles) && r >= 0 && e->each_task; i++)
+        r = troubles[i].cancels ? try_all(&t, &troubles[i], faults, 1) : 0;
     free(faults);
     return r < 0 ? r : (int)t.runs;
 }

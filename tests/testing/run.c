@@ -51,7 +51,7 @@ static void find_fds(struct fds *ret)
         closedir(dir);
 }
 
-static void say_fd(struct coil_testing_report *report, int fd, const char *what)
+static void say_fd(struct world *w, int fd, const char *what)
 {
     char path[32];
     char target[64] = "";
@@ -59,17 +59,16 @@ static void say_fd(struct coil_testing_report *report, int fd, const char *what)
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     if (readlink(path, target, sizeof(target) - 1) < 0)
         target[0] = '\0';
-    coil__testing_say(report, "descriptor %d %s%s%s", fd, what, *target ? ": " : "", target);
+    coil__testing_say(w, "descriptor %d %s%s%s", fd, what, *target ? ": " : "", target);
 }
 
-static void compare_fds(struct coil_testing_report *report, const struct fds *before,
-                        const struct fds *after)
+static void compare_fds(struct world *w, const struct fds *before, const struct fds *after)
 {
     for (int fd = 0; fd < FDS_MOST; fd++) {
         if (has(after, fd) && !has(before, fd))
-            say_fd(report, fd, "was left open");
+            say_fd(w, fd, "was left open");
         if (has(before, fd) && !has(after, fd))
-            say_fd(report, fd, "was closed, and is not the run's");
+            say_fd(w, fd, "was closed, and is not the run's");
     }
 }
 
@@ -105,22 +104,22 @@ static void *counted(void *ctx, void *ptr, size_t size)
 
 /* --- The run --------------------------------------------------------------------------------- */
 
-static void check_empty(struct coil_testing_report *report, size_t count, const char *what)
+static void check_empty(struct world *w, size_t count, const char *what)
 {
     if (count)
-        coil__testing_say(report, "%zu %s left when main had returned", count, what);
+        coil__testing_say(w, "%zu %s left when main had returned", count, what);
 }
 
-static void check_loop(struct coil_testing_report *report)
+static void check_loop(struct world *w)
 {
     struct coil_stats stats;
 
     (void)coil_loop_stats(&stats);
-    check_empty(report, stats.tasks - 1, "tasks");
-    check_empty(report, stats.operations, "operations");
-    check_empty(report, stats.timers, "timers");
-    check_empty(report, stats.descriptors, "descriptors neither closed nor forgotten");
-    check_empty(report, stats.blocking, "calls in the pool");
+    check_empty(w, stats.tasks - 1, "tasks");
+    check_empty(w, stats.operations, "operations");
+    check_empty(w, stats.timers, "timers");
+    check_empty(w, stats.descriptors, "descriptors neither closed nor forgotten");
+    check_empty(w, stats.blocking, "calls in the pool");
 }
 
 static int cancellable(struct world *w)
@@ -129,6 +128,8 @@ static int cancellable(struct world *w)
     int rc;
 
     coil_scope_begin(&scope, COIL_FOREVER);
+    if (coil__here.loop->ops == &coil__testing_ops)
+        coil__scope_tell(scope_of(&scope));
     w->scope = &scope;
     rc = w->main_fn(w->arg);
     w->scope = NULL;
@@ -143,7 +144,7 @@ static int run_main(void *arg)
     coil__testing_world = NULL; /* a loop inside would be another world */
     w->report->backend = coil_backend_name();
     rc = w->options.cancel_at ? cancellable(w) : w->main_fn(w->arg);
-    check_loop(w->report);
+    check_loop(w);
     return rc;
 }
 
@@ -172,34 +173,44 @@ static int run(struct world *w, const char *site)
     return r;
 }
 
+int coil__testing_run(const struct coil_testing_options *options, coil_task_fn *main_fn, void *arg,
+                      struct coil_testing_report *report, const char *site)
+{
+    struct world w = {.options = *options, .report = report, .main_fn = main_fn, .arg = arg};
+    struct fds before;
+    struct fds after;
+    int r;
+
+    memset(report, 0, sizeof(*report));
+    report->seed = options->seed;
+    find_fds(&before);
+    r = run(&w, site);
+    find_fds(&after);
+    compare_fds(&w, &before, &after);
+    if (w.live)
+        coil__testing_say(&w, "%ld pieces of memory did not go back", w.live);
+    if (w.unsaid)
+        coil__testing_add(report, "and %zu more", w.unsaid);
+    if (r == -EDEADLK && report->text[0])
+        return r;
+    return report->text[0] ? -EUCLEAN : r;
+}
+
 int coil_testing_run_at(const struct coil_testing_options *options, coil_task_fn *main_fn,
                         void *arg, struct coil_testing_report *ret, const char *site)
 {
     static const struct coil_testing_options defaults;
     struct coil_testing_report own_report;
-    struct world w = {
-        .options = options ? *options : defaults,
-        .report = ret ? ret : &own_report,
-        .main_fn = main_fn,
-        .arg = arg,
-    };
-    struct fds before;
-    struct fds after;
     int r;
 
     if (!main_fn)
         return -EINVAL;
-    memset(w.report, 0, sizeof(*w.report));
-    w.report->seed = w.options.seed;
-    find_fds(&before);
-    r = run(&w, site);
-    find_fds(&after);
-    compare_fds(w.report, &before, &after);
-    if (w.live)
-        coil__testing_say(w.report, "%ld pieces of memory did not go back", w.live);
-    if (r == -EDEADLK && w.report->text[0])
-        return r;
-    return w.report->text[0] ? -EUCLEAN : r;
+    if (!ret)
+        ret = &own_report;
+    r = coil__testing_run(options ? options : &defaults, main_fn, arg, ret, site);
+    if (ret->text[0] && ret->seed)
+        coil__testing_add(ret, "seed %llu", (unsigned long long)ret->seed);
+    return r;
 }
 
 static bool is_lacking(int r, const struct coil_testing_report *report)

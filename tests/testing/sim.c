@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "call.h"
+#include "cut.h"
 #include "world.h"
 
 #define EPOCH_NS            (1000000 * COIL_SECOND) /* where it begins */
@@ -28,16 +30,19 @@ enum phase {
     WILL_DO,  /* it is ready, and will be done later */
     HAS_DONE, /* it is done, and nobody knows yet */
     IS_ASKED, /* ... to stop, and will */
+    BLOCKS,   /* a call of the pool's, and waits for somebody else */
 };
 
 /* An operation under way. */
 struct entry {
     struct op *op;
+    uint64_t number; /* in the order of being submitted */
     enum phase phase;
     bool tried;              /* poll does not tell of calls that fail */
     unsigned int looks_left; /* it is due after so many, or */
     int64_t due_ns;          /* ... at this time, whatever comes first */
     ssize_t result;          /* HAS_DONE */
+    struct call *call;       /* BLOCKS */
 };
 
 struct backend {
@@ -49,12 +54,18 @@ struct backend {
     struct pollfd *polled; /* one for each entry, and one for wake_fd */
     size_t count;
     size_t room;
+    uint64_t submitted;
+    size_t blocking; /* of the entries, how many: each has one of the pool's threads */
     int64_t now_ns;
     uint64_t chance;
     uint64_t history;
     int wake_fd;
-    unsigned int calls[OP_CALL + 1]; /* of each kind, so far */
+    unsigned int calls[OP_NAME_COUNT]; /* of each name, so far */
+    unsigned int blocking_calls;       /* of all names */
+    struct cut *cuts;
     bool deadlocked;
+    struct coil_task *caller; /* is in the call in which it is to be cancelled */
+    struct mail give_up;      /* cancels all, once */
 };
 
 /* --- Chance and history ---------------------------------------------------------------------- */
@@ -97,11 +108,18 @@ static void remember(struct backend *b, const char *what, const char *who, int64
     }
 }
 
+static bool makes_descriptor(const struct op *op)
+{
+    return op->kind == OP_ACCEPT ||
+           (op->kind == OP_CALL &&
+            (op->what == CALLS_OPENAT || op->what == CALLS_OPENAT2 || op->what == CALLS_MKOSTEMP));
+}
+
 /* Descriptors are numbered by the process, and so are no part of the history. */
 static void remember_result(struct backend *b, const struct op *op, ssize_t result)
 {
-    remember(b, coil__op_names[op->kind], op->task ? op->task->name : "nobody",
-             op->kind == OP_ACCEPT && result > 0 ? 0 : result);
+    remember(b, coil__op_names[op_name_index(op)], op_task(op) ? op->task->name : "nobody",
+             makes_descriptor(op) && result > 0 ? 0 : result);
 }
 
 static void remember_ready(struct backend *b)
@@ -144,7 +162,7 @@ static int sim_submit(struct backend *b, struct op *op)
     if (b->count == b->room && !add_room(b))
         return -ENOMEM;
     op->slot = (uint32_t)b->count;
-    b->entries[b->count++] = (struct entry){.op = op, .phase = WAITS};
+    b->entries[b->count++] = (struct entry){.op = op, .number = b->submitted++, .phase = WAITS};
     return 0;
 }
 
@@ -156,13 +174,43 @@ static void forget(struct backend *b, struct entry *e)
     e->op->slot = (uint32_t)(e - b->entries);
 }
 
+static bool is_for_pool(const struct entry *e)
+{
+    return e->op->route == ROUTE_POOL;
+}
+
 static void complete(struct backend *b, struct entry *e, ssize_t result)
 {
     struct op *op = e->op;
 
     forget(b, e);
     remember_result(b, op, result);
-    coil__op_complete(op, result);
+    if (op->route == ROUTE_POOL)
+        coil__pool_complete(b->loop, op, result);
+    else
+        coil__op_complete(op, result);
+}
+
+static bool make_call(struct backend *b, struct entry *e, ssize_t *ret)
+{
+    if (coil__testing_call(e->op, b->wake_fd, ret, &e->call))
+        return true;
+    e->phase = BLOCKS;
+    b->blocking++;
+    remember(b, "blocks", coil__op_names[op_name_index(e->op)], 0);
+    return false;
+}
+
+/* Does it now. False: it has to wait. */
+static bool perform(struct backend *b, struct entry *e, ssize_t *ret)
+{
+    if (is_for_pool(e))
+        return make_call(b, e, ret);
+    *ret = coil__op_perform(e->op);
+    if (*ret == -EAGAIN)
+        return false;
+    coil__testing_cut_done(e->op);
+    return true;
 }
 
 static void delay(struct backend *b, struct entry *e, enum phase phase)
@@ -177,13 +225,16 @@ static void delay(struct backend *b, struct entry *e, enum phase phase)
 /* Takes effect now, and is heard of later. False: it would have to wait. */
 static bool do_silently(struct backend *b, struct entry *e)
 {
-    ssize_t r = coil__op_perform(e->op);
-
-    if (r == -EAGAIN)
+    if (!perform(b, e, &e->result))
         return false;
-    e->result = r;
     delay(b, e, HAS_DONE);
     return true;
+}
+
+/* Is there a thread for it, if it needs one? */
+static bool may_begin(const struct backend *b, const struct entry *e)
+{
+    return !is_for_pool(e) || b->blocking < b->loop->pool.most;
 }
 
 static bool sim_cancel(struct backend *b, struct op *op)
@@ -191,12 +242,14 @@ static bool sim_cancel(struct backend *b, struct op *op)
     const struct coil_testing_options *o = &b->world->options;
     struct entry *e = entry_of(b, op);
 
-    if (e->phase == HAS_DONE || e->phase == IS_ASKED)
+    if (e->phase == HAS_DONE || e->phase == IS_ASKED || e->phase == BLOCKS)
         return false;
-    if (happens(b, o->lost_percent) && do_silently(b, e)) {
+    if (may_begin(b, e) && happens(b, o->lost_percent) && do_silently(b, e)) {
         b->world->report->lost++;
         return false;
     }
+    if (e->phase == BLOCKS)
+        return false;
     if (o->seed && draw(b, 2)) {
         delay(b, e, IS_ASKED);
         return false;
@@ -208,52 +261,59 @@ static bool sim_cancel(struct backend *b, struct op *op)
 
 /* --- Faults ---------------------------------------------------------------------------------- */
 
-static int planned_failure(struct backend *b, const struct op *op)
+/* As how many-eth of those that f is about op counts. 0: it is none. */
+static unsigned int nth_for(const struct backend *b, const struct coil_fault *f,
+                            const struct op *op)
+{
+    if (!f->call)
+        return b->world->report->operations;
+    if (strcmp(f->call, coil__op_names[op_name_index(op)]) == 0)
+        return b->calls[op_name_index(op)];
+    if (op->kind == OP_CALL && strcmp(f->call, coil__op_names[OP_CALL]) == 0)
+        return b->blocking_calls;
+    return 0;
+}
+
+static int planned_failure(const struct backend *b, const struct op *op)
 {
     const struct coil_testing_options *o = &b->world->options;
-    const char *name = coil__op_names[op->kind];
 
     for (size_t i = 0; i < o->fault_count; i++) {
         const struct coil_fault *f = &o->faults[i];
-        unsigned int nth = f->call ? b->calls[op->kind] : b->world->report->operations;
+        unsigned int nth = nth_for(b, f, op);
 
-        if ((!f->call || strcmp(f->call, name) == 0) && (!f->nth || f->nth == nth))
+        if (nth && (!f->nth || f->nth == nth))
             return f->error;
     }
     return 0;
 }
 
-/* Of a stream, and of what is ours to change: a message that is cut is another message. */
-static bool may_be_cut(const struct op *op)
-{
-    const struct descriptor *d = op->descriptor;
-
-    if (op->kind == OP_CALL || op->len < 2 || op->flags & MSG_WAITALL)
-        return false;
-    if (d->kind != FD_TCP && d->kind != FD_STREAM && d->kind != FD_PIPE)
-        return false;
-    return op->kind == OP_READ || op->kind == OP_WRITE || op->kind == OP_RECV ||
-           op->kind == OP_SEND;
-}
-
 static int sim_meddle(struct backend *b, struct op *op)
 {
     struct coil_testing_report *report = b->world->report;
+    size_t len;
     int error;
 
-    b->calls[op->kind]++;
+    b->calls[op_name_index(op)]++;
+    b->blocking_calls += op->kind == OP_CALL;
     report->operations++;
     error = planned_failure(b, op);
     if (error < 0) {
         report->failed++;
-        remember(b, "fails", coil__op_names[op->kind], error);
+        remember(b, "fails", coil__op_names[op_name_index(op)], error);
         return error;
     }
-    if (may_be_cut(op) && happens(b, b->world->options.short_percent)) {
-        op->len = 1 + draw(b, op->len - 1);
-        report->shortened++;
-    }
+    len = coil__testing_cuttable(op);
+    if (len > 1 && happens(b, b->world->options.short_percent))
+        report->shortened += coil__testing_cut(op, 1 + draw(b, len - 1), &b->cuts);
     return 0;
+}
+
+static bool sim_has_stack(struct backend *b)
+{
+    struct world *w = b->world;
+
+    return ++w->report->allocations != w->options.fail_allocation;
 }
 
 /* --- Looking --------------------------------------------------------------------------------- */
@@ -277,7 +337,7 @@ static void poll_for(struct backend *b, int64_t patience_ns)
         const struct entry *e = &b->entries[i];
 
         b->polled[i] = (struct pollfd){
-            .fd = e->phase == WAITS ? e->op->fd : -1,
+            .fd = e->phase == WAITS && !is_for_pool(e) ? e->op->fd : -1,
             .events = readiness_of(e->op),
         };
     }
@@ -306,8 +366,7 @@ static bool get_on_with(struct backend *b, struct entry *e, bool ready)
         delay(b, e, WILL_DO);
         return true;
     }
-    r = coil__op_perform(e->op);
-    if (r == -EAGAIN)
+    if (!perform(b, e, &r))
         return false;
     complete(b, e, r);
     return true;
@@ -319,19 +378,35 @@ static bool conclude(struct backend *b, struct entry *e)
     ssize_t r = e->phase == HAS_DONE ? e->result : -ECANCELED;
 
     if (e->phase == WILL_DO) {
-        r = coil__op_perform(e->op);
-        if (r == -EAGAIN) {
-            e->phase = WAITS;
+        e->phase = WAITS;
+        if (!may_begin(b, e) || !perform(b, e, &r))
             return false;
-        }
     }
     complete(b, e, r);
     return true;
 }
 
+/* Is the call that blocks over? */
+static bool has_ended(struct backend *b, struct entry *e)
+{
+    ssize_t r;
+
+    if (!coil__testing_call_ended(e->call, &r))
+        return false;
+    b->blocking--;
+    complete(b, e, r);
+    return true;
+}
+
+/* Will something come of it at a time that is known? */
+static bool has_time(const struct entry *e)
+{
+    return e->phase != WAITS && e->phase != BLOCKS;
+}
+
 static bool is_due(const struct backend *b, const struct entry *e)
 {
-    return e->phase != WAITS && (!e->looks_left || e->due_ns <= b->now_ns);
+    return has_time(e) && (!e->looks_left || e->due_ns <= b->now_ns);
 }
 
 /* Puts the entries into an order drawn from the seed, and with each what poll said of it. */
@@ -353,6 +428,32 @@ static void shuffle(struct backend *b)
         b->entries[i].op->slot = (uint32_t)i;
 }
 
+/* The call that is to be made next: the first in the queue; of a shuffled one, that is any. */
+static struct entry *next_call(const struct backend *b)
+{
+    struct entry *next = NULL;
+
+    for (size_t i = 0; i < b->count; i++) {
+        struct entry *e = &b->entries[i];
+
+        if (is_for_pool(e) && e->phase == WAITS && (!next || e->number < next->number))
+            next = e;
+        if (next && b->world->options.seed)
+            break;
+    }
+    return next;
+}
+
+static bool make_calls(struct backend *b)
+{
+    struct entry *e;
+    bool any = false;
+
+    while ((e = next_call(b)) && may_begin(b, e))
+        any |= get_on_with(b, e, true);
+    return any;
+}
+
 /* From the last to the first, since what completes is replaced by the last. True: something has
  * got on. */
 static bool look(struct backend *b, int64_t patience_ns)
@@ -363,15 +464,18 @@ static bool look(struct backend *b, int64_t patience_ns)
     shuffle(b);
     for (size_t i = b->count; i-- > 0;) {
         struct entry *e = &b->entries[i];
+        bool ready = b->polled[i].revents;
 
-        if (e->phase != WAITS && e->looks_left)
+        if (has_time(e) && e->looks_left)
             e->looks_left--;
         if (is_due(b, e))
             any |= conclude(b, e);
-        else if (e->phase == WAITS && (b->polled[i].revents || !e->tried))
-            any |= get_on_with(b, e, b->polled[i].revents);
+        else if (e->phase == BLOCKS)
+            any |= has_ended(b, e);
+        else if (e->phase == WAITS && !is_for_pool(e) && (ready || !e->tried))
+            any |= get_on_with(b, e, ready);
     }
-    return any;
+    return make_calls(b) || any;
 }
 
 /* --- When nothing is ready -------------------------------------------------------------------- */
@@ -381,7 +485,7 @@ static int64_t soonest_due(const struct backend *b)
     int64_t soonest_ns = COIL_FOREVER;
 
     for (size_t i = 0; i < b->count; i++)
-        if (b->entries[i].phase != WAITS && b->entries[i].due_ns < soonest_ns)
+        if (has_time(&b->entries[i]) && b->entries[i].due_ns < soonest_ns)
             soonest_ns = b->entries[i].due_ns;
     return soonest_ns;
 }
@@ -389,9 +493,10 @@ static int64_t soonest_due(const struct backend *b)
 static bool has_network(const struct backend *b)
 {
     for (size_t i = 0; i < b->count; i++) {
-        const struct descriptor *d = b->entries[i].op->descriptor;
+        const struct entry *e = &b->entries[i];
+        const struct descriptor *d = e->op->descriptor;
 
-        if (b->entries[i].phase == WAITS && (d->kind == FD_TCP || d->kind == FD_DATAGRAM))
+        if (e->phase == WAITS && !is_for_pool(e) && (d->kind == FD_TCP || d->kind == FD_DATAGRAM))
             return true;
     }
     return false;
@@ -400,12 +505,13 @@ static bool has_network(const struct backend *b)
 /* How long, in real time, those may take that are not of this loop. */
 static int64_t patience(const struct backend *b, int64_t next_ns)
 {
-    const bool threads_act = b->loop->pool.pending || b->loop->runtime;
+    const bool threads_act =
+        b->loop->runtime || (b->loop->pool.pending && !b->loop->pool.by_backend);
     int64_t ns = b->world->options.outside_ns;
 
     if (next_ns == COIL_FOREVER) /* a deadlock is for good, a jump need not be */
         ns = threads_act || ns > COIL_FOREVER / 10 ? COIL_FOREVER : ns * 10;
-    if (threads_act && ns < THREADS_PATIENCE_NS)
+    if ((threads_act || b->blocking) && ns < THREADS_PATIENCE_NS)
         ns = THREADS_PATIENCE_NS;
     if (has_network(b) && ns < NETWORK_PATIENCE_NS)
         ns = NETWORK_PATIENCE_NS;
@@ -417,7 +523,7 @@ static int fd_of_task(void *ctx, const struct coil_task *t)
     const struct backend *b = ctx;
 
     for (size_t i = 0; i < b->count; i++)
-        if (b->entries[i].op->task == t)
+        if (op_task(b->entries[i].op) == t)
             return b->entries[i].op->fd;
     return -1;
 }
@@ -434,22 +540,49 @@ static void abandon(struct backend *b)
     list_init(&loop->root.children);
 }
 
+/* Out of wait, since it calls abort functions. */
+static void give_up_all(struct mail *m)
+{
+    struct backend *b = container_of(m, struct backend, give_up);
+
+    coil__scope_cancel(&b->loop->root, COIL_CAUSE_SHUTDOWN, "deadlock", NULL, NULL);
+}
+
+/* Nobody but we could end these. Whoever made such a call has been asked to stop, and hears that it
+ * did. */
+static void break_calls(struct backend *b)
+{
+    for (size_t i = b->count; i-- > 0;) {
+        struct entry *e = &b->entries[i];
+
+        if (e->phase != BLOCKS)
+            continue;
+        coil__testing_call_break(e->call);
+        b->blocking--;
+        complete(b, e, -ECANCELED);
+    }
+}
+
 static void deadlock(struct backend *b)
 {
     struct loop *loop = b->loop;
 
-    if (!b->deadlocked) {
-        b->deadlocked = true;
-        loop->failure = -EDEADLK;
-        remember(b, "deadlock", "", 0);
-        coil__testing_say(b->world->report, "deadlock: nothing can ever happen");
-        coil__testing_describe_blocked(loop, b->world->report, fd_of_task, b);
-        coil__scope_cancel(&loop->root, COIL_CAUSE_SHUTDOWN, "deadlock", NULL, NULL);
-        if (loop->ready_count || b->count)
-            return;
+    if (b->deadlocked && b->blocking) {
+        break_calls(b);
+        return;
     }
-    coil__testing_say(b->world->report, "not even after a cancel of all: tasks are left behind");
-    abandon(b);
+    if (b->deadlocked) {
+        coil__testing_say(b->world, "not even after a cancel of all: tasks are left behind");
+        abandon(b);
+        return;
+    }
+    b->deadlocked = true;
+    loop->failure = -EDEADLK;
+    remember(b, "deadlock", "", 0);
+    coil__testing_say(b->world, "deadlock: nothing can ever happen");
+    coil__testing_describe_blocked(loop, b->world, fd_of_task, b);
+    b->give_up.deliver = give_up_all;
+    (void)coil__mailbox_post(&loop->mailbox, &b->give_up); /* we are awake */
 }
 
 /* A look may have taken the wake already, so that the mail itself is what counts. */
@@ -476,26 +609,67 @@ static void pass_time(struct backend *b, int64_t deadline_ns)
     }
 }
 
-static void cancel_at_its_step(struct backend *b, bool late)
-{
-    const struct world *w = b->world;
-
-    if (w->scope && w->options.cancel_at == w->report->steps && late == !!w->options.cancel_late)
-        coil_scope_cancel(w->scope, "cancelled by the test");
-}
-
 static void sim_wait(struct backend *b, int64_t deadline_ns)
 {
-    if (b->world->scope)
-        b->world->report->steps++;
-    cancel_at_its_step(b, false);
+    /* The loop may want to be back sooner, to give stacks back. Not for that does time pass. */
+    if (deadline_ns > b->now_ns)
+        deadline_ns = timers_soonest(&b->loop->timers);
     (void)look(b, 0);
     while (is_idle(b->loop) && deadline_ns > b->now_ns) {
         pass_time(b, deadline_ns);
         (void)look(b, 0);
     }
-    cancel_at_its_step(b, true);
     remember_ready(b);
+}
+
+/* --- Cancelling at each call ------------------------------------------------------------------ */
+
+static void cancel_now(struct backend *b, struct coil_task *caller)
+{
+    struct world *w = b->world;
+    struct scope *s = w->options.cancel_caller ? &caller->own : scope_of(w->scope);
+
+    b->caller = NULL;
+    w->report->cancelled = 1;
+    remember(b, "cancel", caller->name, (int64_t)w->report->calls);
+    coil__scope_cancel(s, COIL_CAUSE_EXPLICIT, "cancelled by the test", NULL, NULL);
+}
+
+static void sim_call_begins(struct backend *b, struct coil_task *t, bool may_refuse)
+{
+    const struct world *w = b->world;
+
+    if (b->caller == t)
+        b->caller = NULL; /* it is over, and never came to where it was to be cancelled */
+    if (!w->scope || ++w->report->calls != w->options.cancel_at)
+        return;
+    if (w->options.cancel_when == COIL_TESTING_BEFORE && may_refuse)
+        cancel_now(b, t);
+    else
+        b->caller = t;
+}
+
+static bool is_alive(const struct backend *b, const struct coil_task *t)
+{
+    const struct scope *s = &b->loop->root;
+
+    while (s && s->task != t)
+        s = coil__scope_walk(s, &b->loop->root);
+    return s;
+}
+
+static void sim_between_steps(struct backend *b)
+{
+    const struct world *w = b->world;
+    const enum task_state wanted =
+        w->options.cancel_when == COIL_TESTING_AFTER ? TASK_READY : TASK_PARKED;
+
+    if (!b->caller)
+        return;
+    if (!w->scope || !is_alive(b, b->caller))
+        b->caller = NULL;
+    else if (b->caller->state == wanted)
+        cancel_now(b, b->caller);
 }
 
 static int64_t sim_now(struct backend *b)
@@ -537,6 +711,8 @@ static int sim_open(struct backend **ret, const struct backend_config *config,
         goto fail;
     }
     b->loop->looks_each_turn = true;
+    b->loop->may_lack_stacks = true;
+    b->loop->pool.by_backend = !b->world->options.threads;
     b->loop->stepwise = b->world->options.seed || b->world->options.cancel_at;
     *ret = b;
     return 0;
@@ -555,6 +731,7 @@ static void sim_close(struct backend *b)
     b->world->report->history = b->history;
     b->world->report->elapsed_ns = b->now_ns - EPOCH_NS;
     close(b->wake_fd);
+    coil__testing_cuts_free(b->cuts);
     free(b->entries);
     free(b->polled);
     free(b);
@@ -571,4 +748,7 @@ const struct coil__backend_ops coil__testing_ops = {
     .wait = sim_wait,
     .wake = sim_wake,
     .meddle = sim_meddle,
+    .has_stack = sim_has_stack,
+    .call_begins = sim_call_begins,
+    .between_steps = sim_between_steps,
 };
