@@ -410,6 +410,7 @@ static int may_use(struct coil_task *self, int fd, struct descriptor **ret)
 {
     int r;
 
+    handicap(self, 500);
     fire_timers(self->loop); /* we may succeed without a turn, and a deadline be past */
     r = task_checkpoint(self);
     return likely(r >= 0) ? descriptor_get(self->loop, fd, ret) : r;
@@ -685,6 +686,7 @@ ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd)
     op->kind = OP_CALL;
     op->route = ROUTE_POOL;
     op->fd = fd;
+    handicap(self, 500);
     fire_timers(self->loop); /* a pool thread may be quicker than the turn */
     r = task_checkpoint(self);
     if (r < 0)

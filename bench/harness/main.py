@@ -12,6 +12,7 @@ import types
 from pathlib import Path
 
 import echo
+import history
 import machine
 import micro
 import page
@@ -76,6 +77,7 @@ def arguments():
     parser.add_argument("--only", type=names)
     parser.add_argument("--peers", type=names)
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--record", action="store_true")
     parser.add_argument("--missing", action="append", default=[])
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
@@ -84,6 +86,10 @@ def arguments():
     if unknown:
         parser.error(f"--only: there is no {', '.join(sorted(unknown))}; there are "
                      + ", ".join(module.NAME for module in MODULES))
+    obstacle = options.record and ("--only and --peers leave something out"
+                                   if options.only or options.peers else history.obstacle())
+    if obstacle:
+        parser.error(f"--record: {obstacle}")
     return options
 
 
@@ -126,11 +132,15 @@ def main():
     result = results.collect(measured, context, before, options.missing, context.commands,
                              context.configs)
     results.save(result, options.build / "results.json")
-    page.write(result, results.load_history(ROOT / "bench/history"), ROOT / "bench/report.html")
+    failed = any(row["failed"] for _, found in measured for row in found)
+    kept = history.keep(result) if options.record and not failed else None
+    page.write(result, results.load_history(history.HISTORY), ROOT / "bench/report.html")
     print(table.terminal(result))
+    if kept:
+        print(f"\nKept in {os.path.relpath(kept)}; README's numbers are of this run.")
     print(f"\nThe page is {os.path.relpath(ROOT / 'bench/report.html')}, every figure is in "
           f"{os.path.relpath(options.build / 'results.json')}.")
-    return 1 if any(row["failed"] for _, found in measured for row in found) else 0
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,15 @@ def pinned(core):
     return end_with_us + (["taskset", "-c", str(core)] if core is not None else [])
 
 
+def runs(words, limit_s=START_LIMIT_S):
+    """Does this command end well here?"""
+    try:
+        return subprocess.run([str(word) for word in words], stdin=subprocess.DEVNULL,
+                              capture_output=True, timeout=limit_s, check=False).returncode == 0
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))

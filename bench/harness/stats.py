@@ -4,11 +4,10 @@ A sample is {"round": i, "value": v}. Two contestants are compared by the sample
 these were neighbours in time, and met the same weather.
 """
 
-import random
+import math
 import statistics
 
 AA_SPREAD_MAX = 0.10
-RESAMPLES = 2000
 
 
 def percentile_20(values):
@@ -24,13 +23,18 @@ def percentile(values, part):
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 
 
-def confidence(ratios, level=0.95, seed=1):
-    """(low, high) of the median, by resampling; the same for the same ratios."""
-    rng = random.Random(seed)
-    medians = sorted(statistics.median(rng.choices(ratios, k=len(ratios)))
-                     for _ in range(RESAMPLES))
-    outside = int(RESAMPLES * (1 - level) / 2)
-    return medians[outside], medians[-1 - outside]
+def confidence(values, level=0.95):
+    """(low, high) of the median, two of the values themselves. Whatever their distribution, each is
+    below its median with the toss of a coin: so many outermost ones are left out as hardly ever all
+    lie on one side. Of fewer than six, none can be."""
+    count, cut, below = len(values), 0, 0.0
+    while cut < (count - 1) // 2:
+        below += math.comb(count, cut) / 2**count
+        if 2 * below > 1 - level:
+            break
+        cut += 1
+    ordered = sorted(values)
+    return ordered[max(cut - 1, 0)], ordered[count - max(cut, 1)]
 
 
 def neighbour_ratios(a, b):
@@ -57,3 +61,13 @@ def is_steady(aa):
     """Could the run tell two processes of the same program apart? Then it says nothing."""
     return aa is not None and all(abs(aa[key] - 1) <= AA_SPREAD_MAX
                                   for key in ("p20", "neighbours"))
+
+
+def change(ratio, aa=None):
+    """"slower" or "faster": what `ratio`, a comparison of new over old, says for sure; else None.
+    Its interval leaves 1 out, and it is further from 1 than two processes of one program were."""
+    if ratio["low"] <= 1 <= ratio["high"]:
+        return None
+    if aa and abs(ratio["neighbours"] - 1) <= abs(aa["neighbours"] - 1):
+        return None
+    return "slower" if ratio["neighbours"] > 1 else "faster"

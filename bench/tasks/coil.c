@@ -506,8 +506,9 @@ static int fell(struct tree *t, int64_t branches)
     coil_group_begin(&g);
     for (int64_t i = 0; i < branches && rc >= 0; i++)
         rc = coil_group_spawn(&g, grow_branch, t);
-    if (rc >= 0)
-        rc = coil_sleep(COIL_MILLISECOND); /* all run before the time is looked at again */
+    /* Branches run, leaves run, and the backend hears of what they wait for. */
+    for (int turn = 0; turn < 3 && rc >= 0; turn++)
+        rc = coil_checkpoint();
     clock_start();
     coil_scope_cancel(coil_group_scope(&g), "felled");
     rc = coil_group_end(&g, rc);

@@ -96,6 +96,7 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
     }
     if (!t)
         return NULL;
+    handicap(t, 300);
     coil__context_make(&t->context, coil__stack_bottom(&loop->stacks, stack_class, t));
     t->loop = loop;
     t->scope = &t->own;

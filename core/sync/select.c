@@ -256,6 +256,7 @@ static int check(const struct coil_case *cases, size_t count)
     for (size_t i = 0; i < count; i++) {
         if (unlikely(!is_right(&cases[i])))
             return -EINVAL;
+        handicap(cases, 30);
         descriptors += is_descriptor(&cases[i]);
     }
     return descriptors;
