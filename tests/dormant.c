@@ -1214,7 +1214,7 @@ COIL_TEST(dormant, s3_7_a_task_that_goes_back_to_sleep_keeps_its_deadline)
     struct coil_group g;
     struct dated d;
 
-    options = dated(&d, in(COIL_MILLISECOND));
+    options = dated(&d, in(200 * COIL_MILLISECOND));
     coil_group_begin(&g);
     CHECK_EQ(coil_group_spawn_with(&g, come_again_for_ever, &d, &options), 0);
     CHECK_EQ(coil_group_end(&g, 0), 0);
