@@ -115,6 +115,7 @@ const char coil__op_names[OP_NAME_COUNT][OP_NAME_SIZE] = {
     [OP_CALL + CALLS_FSYNC] = "fsync",
     [OP_CALL + CALLS_FDATASYNC] = "fdatasync",
     [OP_CALL + CALLS_FTRUNCATE] = "ftruncate",
+    [OP_CALL + CALLS_TRUNCATE] = "truncate",
     [OP_CALL + CALLS_STATX] = "statx",
     [OP_CALL + CALLS_RENAMEAT] = "renameat",
     [OP_CALL + CALLS_UNLINKAT] = "unlinkat",
@@ -409,6 +410,7 @@ static int may_use(struct coil_task *self, int fd, struct descriptor **ret)
 {
     int r;
 
+    handicap(self, 500);
     fire_timers(self->loop); /* we may succeed without a turn, and a deadline be past */
     r = task_checkpoint(self);
     return likely(r >= 0) ? descriptor_get(self->loop, fd, ret) : r;
@@ -507,39 +509,67 @@ static bool is_said_once(ssize_t error)
     return error != -ECANCELED && error != -EFAULT && error != -ENOMEM;
 }
 
-/* Nobody gets in between: the side is ours throughout, and d stays, hold being on its list. */
-static ssize_t run_rounds(struct coil_task *self, const struct op *op, struct descriptor *d,
-                          size_t *ret_done)
+static struct op round_of(const struct op *op, char *ptr, size_t len)
+{
+    return (struct op){
+        .kind = op->kind,
+        .writes = op->writes,
+        .flags = op->flags,
+        .fd = op->fd,
+        .ptr = ptr,
+        .len = len < OP_LEN_MOST ? len : OP_LEN_MOST,
+        .offset = -1,
+    };
+}
+
+/* What op, which is over, has left of len bytes at ptr. Nobody gets in between: the side is ours
+ * throughout, and d stays, hold being on its list. */
+static ssize_t run_rest(struct coil_task *self, const struct op *op, struct descriptor *d,
+                        char *ptr, size_t len, size_t *done)
 {
     struct op hold = {.state = OP_IDLE};
     const bool told_to_stop = self->told_to_stop;
-    size_t done = 0;
     ssize_t r;
 
     link_to(&hold, d);
-    for (;;) {
-        struct op round = *op;
+    do {
+        struct op round = round_of(op, ptr + *done, len - *done);
 
-        round.ptr = (char *)op->ptr + done;
-        round.len = op->len - done < OP_LEN_MOST ? op->len - done : OP_LEN_MOST;
-        r = run_with_side(self, &round, d);
-        if (r > 0)
-            done += (size_t)r;
-        if (r <= 0 || done == op->len || d->kind >= FD_DATAGRAM)
-            break;
         task_charge(self);
         r = may_use(self, op->fd, &d);
         if (r < 0)
             break;
-    }
-    if (r < 0 && done && !op->writes) { /* the count is what the caller is told, and only that */
+        r = run_with_side(self, &round, d);
+        if (r > 0)
+            *done += (size_t)r;
+    } while (r > 0 && *done < len);
+    if (r < 0 && !op->writes) { /* the count is what the caller is told, and only that */
         self->told_to_stop = told_to_stop;
         if (is_said_once(r))
             d->late_error = (int16_t)r;
     }
     unlink_from(&hold, d);
-    *ret_done = done;
     return r;
+}
+
+/* Mostly the first round is the last. */
+static ssize_t run_rounds(struct coil_task *self, struct op *op, struct descriptor *d,
+                          size_t *ret_done)
+{
+    const bool all_at_once = d->kind >= FD_DATAGRAM;
+    const size_t len = op->len;
+    char *ptr = op->ptr;
+    ssize_t r;
+
+    if (len > OP_LEN_MOST)
+        op->len = OP_LEN_MOST;
+    r = run_with_side(self, op, d);
+    if (r <= 0)
+        return r;
+    *ret_done = (size_t)r;
+    if (*ret_done == len || all_at_once)
+        return r;
+    return d->closing ? -EBADF : run_rest(self, op, d, ptr, len, ret_done);
 }
 
 ssize_t coil__op_run_all(struct op *op, int fd, bool writes, size_t *ret_done)
@@ -656,6 +686,7 @@ ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd)
     op->kind = OP_CALL;
     op->route = ROUTE_POOL;
     op->fd = fd;
+    handicap(self, 500);
     fire_timers(self->loop); /* a pool thread may be quicker than the turn */
     r = task_checkpoint(self);
     if (r < 0)

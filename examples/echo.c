@@ -4,24 +4,16 @@
  *
  * SIGTERM or SIGINT stops listening and gives the connections that are left --drain milliseconds.
  * The ledger line at the end says that nothing was lost. `redis-benchmark -p P -t ping_mbulk` can
- * drive it: an echoed RESP command is a valid RESP reply. */
-#define _GNU_SOURCE
-#include <dirent.h>
+ * drive it: an echoed RESP command is a valid RESP reply. Sockets and signals are in server.c. */
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
 #include <coil.h>
+
+#include "server.h"
 
 struct ledger {
     atomic_ulong accepted;
@@ -99,10 +91,8 @@ static int serve(void *arg)
 static void start_connection(struct server *s, int fd)
 {
     struct connection *c = malloc(sizeof(*c));
-    const int one = 1;
 
     atomic_fetch_add(&s->config->ledger.accepted, 1);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     if (c) {
         *c = (struct connection){s, fd};
         if (coil_group_spawn(&s->connections, serve, c) == 0)
@@ -113,91 +103,14 @@ static void start_connection(struct server *s, int fd)
     atomic_fetch_add(&s->config->ledger.failed, 1);
 }
 
-/* That one connection was gone, or refused, before we took it: accept(2) says to try again. */
-static bool connection_failed(int r)
-{
-    static const int codes[] = {ECONNABORTED, EPROTO,    ENETDOWN,     ENOPROTOOPT,
-                                EHOSTDOWN,    ENONET,    EHOSTUNREACH, EOPNOTSUPP,
-                                ENETUNREACH,  ETIMEDOUT, ECONNRESET};
-
-    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
-        if (r == -codes[i])
-            return true;
-    return false;
-}
-
 static int accept_all(void *arg)
 {
     struct server *s = arg;
-
-    for (;;) {
-        int fd = coil_accept(s->listener, NULL, NULL);
-
-        if (fd >= 0) {
-            start_connection(s, fd);
-        } else if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -ENOBUFS) {
-            /* Whoever waits in the backlog can wait a little longer. */
-            atomic_fetch_add(&s->config->ledger.pauses, 1);
-            fd = coil_sleep(100 * COIL_MILLISECOND);
-            if (fd < 0)
-                return fd;
-        } else if (!connection_failed(fd)) {
-            return fd;
-        }
-    }
-}
-
-/* One socket for both families; a kernel without IPv6 has only the older one. */
-static int listen_on(int port, const char **host)
-{
-    struct sockaddr_in6 any6 = {
-        .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port), .sin6_addr = in6addr_any};
-    struct sockaddr_in any4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    struct sockaddr *any = (struct sockaddr *)&any6;
-    socklen_t len = sizeof(any6);
-    const int one = 1;
-    const int zero = 0;
-    int fd = coil_socket(AF_INET6, SOCK_STREAM, 0);
-    int r;
-
-    *host = "[::]";
-    if (fd == -EAFNOSUPPORT) {
-        *host = "0.0.0.0";
-        any = (struct sockaddr *)&any4;
-        len = sizeof(any4);
-        fd = coil_socket(AF_INET, SOCK_STREAM, 0);
-    }
-    if (fd < 0)
-        return fd;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)); /* one a loop, on the same port */
-    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
-    r = coil_bind(fd, any, len);
-    if (r >= 0)
-        r = coil_listen(fd, 4096);
-    if (r < 0) {
-        (void)coil_close(fd);
-        return r;
-    }
-    return fd;
-}
-
-/* Nobody reads the signal, so every loop's signalfd stays readable once it has come. */
-static int wait_for_the_end(void)
-{
-    sigset_t set;
     int fd;
-    int r;
 
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (fd < 0)
-        return -errno;
-    r = coil_wait_readable(fd);
-    (void)coil_close(fd);
-    return r;
+    while ((fd = server_accept(s->listener, &s->config->ledger.pauses)) >= 0)
+        start_connection(s, fd);
+    return fd;
 }
 
 static void say_listening(struct server *s)
@@ -209,17 +122,13 @@ static void say_listening(struct server *s)
     fflush(stdout);
 }
 
-/* Takes whom the kernel let in before we closed the door, and closes it: whoever comes from here on
- * is refused at once, or, with another server on this port, is that one's. Somebody may come in
- * between, and is reset: Linux has no way to stop listening that keeps the backlog. */
+/* The kernel has let some in whom nobody has met yet. */
 static void stop_listening(struct server *s)
 {
     int fd;
 
-    while ((fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0 ||
-           connection_failed(-errno))
-        if (fd >= 0)
-            start_connection(s, fd);
+    while ((fd = server_accept_last(s->listener)) >= 0)
+        start_connection(s, fd);
     (void)coil_close(s->listener);
 }
 
@@ -233,7 +142,7 @@ static int run_server(struct server *s)
     rc = coil_group_spawn(&acceptor, accept_all, s);
     if (rc >= 0) {
         say_listening(s);
-        rc = wait_for_the_end();
+        rc = server_wait_for_end();
     }
     coil_scope_cancel(coil_group_scope(&acceptor), "no more connections");
     rc = coil_group_end(&acceptor, rc);
@@ -248,7 +157,7 @@ static int loop_main(void *arg)
     struct coil_stats stats;
     int rc;
 
-    s.listener = listen_on(s.config->port, &s.host);
+    s.listener = server_listen(s.config->port, &s.host);
     if (s.listener < 0)
         return s.listener;
     coil_group_begin(&s.connections);
@@ -257,19 +166,6 @@ static int loop_main(void *arg)
     if (coil_loop_stats(&stats) == 0)
         atomic_fetch_add(&s.config->ledger.late_results, stats.late_results);
     return rc;
-}
-
-static int open_descriptors(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int count = 0;
-
-    if (!dir)
-        return -1;
-    while (readdir(dir))
-        count++;
-    closedir(dir);
-    return count;
 }
 
 static int parse(struct config *c, int argc, char **argv)
@@ -308,7 +204,6 @@ int main(int argc, char **argv)
 {
     struct config config = {.loops = 0, .idle_ns = 60 * COIL_SECOND, .drain_ns = 5 * COIL_SECOND};
     struct coil_runtime_options options = {.loops = 0};
-    sigset_t set;
     int before;
     int rc;
 
@@ -317,16 +212,12 @@ int main(int argc, char **argv)
                         "[--idle MS] [--drain MS]\n");
         return 2;
     }
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &set, NULL); /* read through signalfd, by all threads to come */
-
+    server_block_signals();
     options.loops = config.loops;
     options.loop.backend = config.backend;
-    before = open_descriptors();
+    before = server_open_descriptors();
     rc = coil_runtime_run(&options, loop_main, &config);
-    print_ledger(&config.ledger, open_descriptors() - before);
+    print_ledger(&config.ledger, server_open_descriptors() - before);
     if (rc < 0)
         fprintf(stderr, "echo: %s %s\n", strerror(-rc), coil_run_error());
     return rc < 0;

@@ -21,7 +21,7 @@
 #include "../core/backend.h"
 #include "../core/io/descriptor.h"
 
-#define EVENTS_MOST 256
+#define EVENTS_MOST 64 /* a look: more, and the first are out of the cache when their tasks run */
 #define SKIPS_MOST  32 /* looks at the kernel in a row that a loop with ready tasks may leave out */
 #define GUESS_LOOKS 1024 /* a guess is good for so many looks, */
 #define GUESS_MS    10   /* or for so long a silence */

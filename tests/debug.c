@@ -182,6 +182,15 @@ COIL_TEST_IN_ORDER(debug, s8_1_the_tree_is_walked_parents_first_oldest_first)
     CHECK_EQ(coil_scope_end(&s, 0), 0);
 }
 
+static int read_one(void *arg)
+{
+    char byte;
+
+    return (int)coil_read(*(int *)arg, &byte, 1);
+}
+
+/* --- Tasks without a stack -------------------------------------------------------------------- */
+
 COIL_TEST(debug, s8_1_tasks_without_a_stack_are_counted)
 {
     const int64_t later_ns = coil_now() + 3600 * COIL_SECOND;
@@ -198,12 +207,193 @@ COIL_TEST(debug, s8_1_tasks_without_a_stack_are_counted)
     CHECK_EQ(n.task_count, 3);
     CHECK_EQ(n.dormant_count, 2);
     text = dump(COIL_DUMP_TEXT);
-    check_has(text.bytes, "group of 3 tasks, of which 2 have no stack yet, begun at here.c:1\n");
+    check_has(text.bytes, "group of 3 tasks, of which 2 are dormant, begun at here.c:1\n");
     free(text.bytes);
     text = dump(COIL_DUMP_JSON);
     check_has(text.bytes, "\"tasks\":3,\"dormant\":2}");
     free(text.bytes);
     end_cancelled(&g);
+}
+
+static int host_of_dormant(void *arg)
+{
+    struct coil_group g;
+
+    (void)arg;
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_later_at(&g, COIL_FOREVER, host, NULL, NULL, "inner", "x"), 0);
+    return coil_group_end(&g, 0);
+}
+
+COIL_TEST_IN_ORDER(debug, s8_1_dormant_tasks_come_right_after_their_group)
+{
+    static const char *const names[] = {"main", "first", "second", "third",
+                                        "host", "inner", "last"};
+    static const int depths[] = {1, 3, 3, 3, 3, 5, 3};
+    const int64_t later_ns = coil_now() + 3600 * COIL_SECOND;
+    struct coil_group g;
+    struct coil_task_info t;
+    struct coil_node n;
+    size_t i = 0;
+
+    coil_group_begin(&g);
+    SPAWN(&g, host_of_dormant, NULL);
+    coil_yield_shielded();
+    SPAWN(&g, sleep_for_ever, NULL);
+    for (int k = 1; k <= 3; k++)
+        CHECK_EQ(coil_group_spawn_later_at(&g, later_ns, sleep_for_ever, NULL, NULL, names[k], "x"),
+                 0);
+    for (int more = coil_tree_first(&n); more; more = coil_tree_next(&n)) {
+        if (!coil_node_look(&n, &t))
+            continue;
+        CHECK(i < 7);
+        CHECK_EQ(n.depth, depths[i]);
+        CHECK_EQ(t.dormant, n.kind == COIL_NODE_DORMANT);
+        CHECK_EQ(n.task == NULL, t.dormant);
+        if (i == 4 || i == 6)
+            CHECK(!t.dormant);
+        else
+            CHECK(same(t.name, names[i]));
+        i++;
+    }
+    CHECK_EQ(i, 7);
+    end_cancelled(&g);
+}
+
+/* The first dormant task there is. */
+static struct coil_task_info look_for_dormant(const char *name)
+{
+    struct coil_task_info t;
+    struct coil_node n;
+
+    for (int more = coil_tree_first(&n); more; more = coil_tree_next(&n))
+        if (n.kind == COIL_NODE_DORMANT && coil_node_look(&n, &t) && same(t.name, name))
+            return t;
+    CHECK(false);
+    return (struct coil_task_info){0};
+}
+
+COIL_TEST_IN_ORDER(debug, s8_1_a_dormant_task_says_what_it_waits_for_since_when_and_until_when)
+{
+    const int64_t now_ns = coil_now();
+    const int64_t later_ns = now_ns + 3600 * COIL_SECOND + COIL_SECOND / 2;
+    const int64_t deadline_ns = now_ns + 90 * COIL_SECOND + COIL_SECOND / 2;
+    struct coil_handle h;
+    const struct coil_spawn_options options = {
+        .name = "watcher", .deadline_ns = deadline_ns, .handle = &h};
+    struct coil_task_info t;
+    struct coil_group g;
+    struct text text;
+    char said[256];
+    int ends[2];
+
+    CHECK_EQ(pipe(ends), 0);
+    coil_group_begin_at(&g, "tree.c:1");
+    CHECK_EQ(coil_group_spawn_later_at(&g, later_ns, host, NULL, NULL, "clock", "tree.c:2"), 0);
+    CHECK_EQ(coil_group_spawn_readable_at(&g, ends[0], host, NULL, &options, "x", "tree.c:3"), 0);
+    CHECK_EQ(coil_group_spawn_later_at(&g, COIL_FOREVER, host, NULL, NULL, "never", "tree.c:4"), 0);
+
+    t = look_for_dormant("clock");
+    CHECK_EQ(t.state, COIL_TASK_WAITING);
+    CHECK(same(t.waits_for, "its time"));
+    CHECK(same(t.site, "tree.c:2"));
+    CHECK(same(t.parent, "main"));
+    CHECK(same(t.scope_site, "tree.c:1"));
+    CHECK_EQ(t.fd, -1);
+    CHECK(t.since_ns >= now_ns && t.since_ns <= coil_now());
+    CHECK_EQ(t.begins_ns, later_ns);
+    CHECK_EQ(t.deadline_ns, COIL_FOREVER);
+    t = look_for_dormant("watcher");
+    CHECK(same(t.waits_for, "something to read"));
+    CHECK_EQ(t.fd, ends[0]);
+    CHECK_EQ(t.begins_ns, COIL_FOREVER);
+    CHECK_EQ(t.deadline_ns, deadline_ns);
+    CHECK_EQ(look_for_dormant("never").begins_ns, COIL_FOREVER);
+
+    text = dump(COIL_DUMP_TEXT);
+    check_line(text.bytes, "\n      task clock: waits ",
+               " for its time in 1 h, dormant, spawned at tree.c:2\n");
+    snprintf(
+        said, sizeof(said),
+        " for something to read on fd %d, dormant, deadline in 1 min 30 s, spawned at tree.c:3",
+        ends[0]);
+    check_line(text.bytes, "\n      task watcher: waits ", said);
+    check_line(text.bytes, "\n      task never: waits ",
+               " for its time, dormant, spawned at tree.c:4");
+    free(text.bytes);
+    text = dump(COIL_DUMP_JSON);
+    CHECK(is_json(text.bytes));
+    snprintf(said, sizeof(said),
+             "\"name\":\"watcher\",\"parent\":\"main\",\"state\":\"waiting\","
+             "\"dormant\":true,\"waits_for\":\"something to read\",\"whose\":null,\"fd\":%d,",
+             ends[0]);
+    check_has(text.bytes, said);
+    snprintf(said, sizeof(said), "\"begins_ns\":%lld,", (long long)later_ns);
+    check_has(text.bytes, said);
+    free(text.bytes);
+    end_cancelled(&g);
+    CHECK_EQ(coil_close(ends[0]), 0);
+    CHECK_EQ(close(ends[1]), 0);
+}
+
+COIL_TEST_IN_ORDER(debug, s8_1_a_dormant_task_is_under_its_groups_deadline_and_says_what_is_soonest)
+{
+    const int64_t soon_ns = coil_now() + 100 * COIL_SECOND;
+    const int64_t late_ns = coil_now() + 200 * COIL_SECOND;
+    const struct coil_spawn_options options = {.name = "late", .deadline_ns = late_ns};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_later_with(&g, COIL_FOREVER, host, NULL, &options), 0);
+    CHECK_EQ(look_for_dormant("late").deadline_ns, late_ns);
+    coil_scope_set_deadline(coil_group_scope(&g), soon_ns);
+    CHECK_EQ(look_for_dormant("late").deadline_ns, soon_ns);
+    end_cancelled(&g);
+}
+
+/* As a task that wakes by its op would be seen: not waiting any more, and not there yet. */
+COIL_TEST_IN_ORDER(debug, s8_1_a_dormant_task_that_is_about_to_begin_is_ready)
+{
+    struct coil_group g;
+    struct text text;
+    int ends[2];
+
+    CHECK_EQ(pipe(ends), 0);
+    CHECK_EQ(write(ends[1], "x", 1), 1);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_readable(&g, ends[0], read_one, &ends[0]), 0);
+    CHECK_EQ(look_for_dormant("read_one").state, COIL_TASK_READY);
+    text = dump(COIL_DUMP_TEXT);
+    check_has(text.bytes, "task read_one: ready, dormant, spawned at ");
+    free(text.bytes);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_close(ends[0]), 0);
+    CHECK_EQ(close(ends[1]), 0);
+}
+
+COIL_TEST(debug, s8_1_a_dump_for_people_shows_a_thousand_dormant_tasks_of_a_group_and_json_all)
+{
+    struct coil_group outer;
+    struct coil_group g;
+    struct text text;
+
+    coil_group_begin(&outer);
+    CHECK_EQ(coil_group_spawn_later(&outer, COIL_FOREVER, host, NULL), 0);
+    coil_group_begin(&g);
+    for (int i = 0; i < 1500; i++)
+        CHECK_EQ(coil_group_spawn_later(&g, COIL_FOREVER, sleep_for_ever, NULL), 0);
+    text = dump(COIL_DUMP_TEXT);
+    CHECK_EQ(count_of_words(text.bytes, "task sleep_for_ever: waits "), 1000);
+    CHECK_EQ(count_of_words(text.bytes, "task host: waits "), 1);
+    check_has(text.bytes, "\n        and 500 more, dormant\n");
+    CHECK_EQ(count_of_words(text.bytes, "\n"), 1 + 1 + 1 + 1 + 1 + 1000 + 1);
+    free(text.bytes);
+    text = dump(COIL_DUMP_JSON);
+    CHECK(is_json(text.bytes));
+    CHECK_EQ(count_of_words(text.bytes, "\"name\":\"sleep_for_ever\""), 1500);
+    free(text.bytes);
+    end_cancelled(&g);
+    end_cancelled(&outer);
 }
 
 COIL_TEST(debug, s8_1_a_task_has_a_name_a_site_and_a_parent)
@@ -272,13 +462,6 @@ static int receive(void *arg)
     return (int)coil_recv(*(int *)arg, &byte, 1, 0);
 }
 
-static int read_one(void *arg)
-{
-    char byte;
-
-    return (int)coil_read(*(int *)arg, &byte, 1);
-}
-
 static int accept_one(void *arg)
 {
     return coil_accept(*(int *)arg, NULL, NULL);
@@ -341,6 +524,71 @@ COIL_TEST(debug, s8_1_a_task_says_what_it_waits_for)
         CHECK_EQ(coil_close(ends[i]), 0);
     }
     CHECK_EQ(coil_close(listener), 0);
+}
+
+struct choice {
+    struct coil_case cases[6];
+    size_t count;
+};
+
+static int choose(void *arg)
+{
+    struct choice *c = arg;
+
+    return coil_select(c->cases, c->count);
+}
+
+COIL_TEST(debug, s8_1_a_select_says_what_it_is_the_first_of)
+{
+    struct coil_sender tx;
+    struct coil_receiver rx;
+    const struct coil_channel_options options = {.item_size = sizeof(int), .capacity = 1};
+    struct coil_event event = COIL_EVENT_INIT;
+    struct coil_lock lock = COIL_LOCK_INIT;
+    struct choice c = {.count = 4};
+    struct coil_task_info t;
+    struct coil_group g;
+    struct text text;
+    char said[256];
+    int ends[2];
+    int item;
+
+    CHECK_EQ(pipe(ends), 0);
+    CHECK_EQ(coil_channel_open(&tx, &rx, &options), 0);
+    CHECK_EQ(coil_lock_acquire(&lock), 0);
+    c.cases[0] = COIL_CASE_RECEIVE(&rx, &item);
+    c.cases[1] = COIL_CASE_READABLE(ends[0]);
+    c.cases[2] = COIL_CASE_EVENT(&event);
+    c.cases[3] = COIL_CASE_LOCK(&lock);
+    coil_group_begin(&g);
+    SPAWN(&g, choose, &c);
+    give_way();
+    t = look_for("choose");
+    CHECK(same(t.waits_for, "select"));
+    CHECK_EQ(t.fd, -1);
+    CHECK(t.cases == c.cases);
+    CHECK_EQ(t.case_count, 4);
+    CHECK(look_for("main").cases == NULL);
+    text = dump(COIL_DUMP_TEXT);
+    snprintf(said, sizeof(said), " for select (receive, readable fd %d, event, lock), spawned at ",
+             ends[0]);
+    check_line(text.bytes, "task choose: waits ", said);
+    free(text.bytes);
+    text = dump(COIL_DUMP_JSON);
+    CHECK(is_json(text.bytes));
+    snprintf(said, sizeof(said),
+             "\"waits_for\":\"select\",\"whose\":null,\"fd\":null,\"cases\":[{\"kind\":\"receive\","
+             "\"fd\":null},{\"kind\":\"readable\",\"fd\":%d},{\"kind\":\"event\",\"fd\":null},"
+             "{\"kind\":\"lock\",\"fd\":null}],",
+             ends[0]);
+    check_has(text.bytes, said);
+    free(text.bytes);
+    end_cancelled(&g);
+    CHECK_EQ(coil_lock_release(&lock), 0);
+    coil_sender_close(&tx);
+    coil_receiver_close(&rx);
+    CHECK_EQ(coil_close(ends[0]), 0);
+    CHECK_EQ(coil_close(ends[1]), 0);
 }
 
 static int close_it(void *arg)

@@ -19,6 +19,7 @@ enum deed {
     DEED_OPENAT,
     DEED_OPENAT2,
     DEED_FTRUNCATE,
+    DEED_TRUNCATE,
     DEED_STATX,
     DEED_RENAMEAT,
     DEED_UNLINKAT,
@@ -27,6 +28,7 @@ enum deed {
     DEED_SYMLINKAT,
     DEED_READLINKAT,
     DEED_GETDENTS,
+    DEED_DIRECTORY_NEXT,
     DEED_MKOSTEMP,
     DEED_MKDTEMP,
     DEED_READ_FILE,
@@ -115,9 +117,23 @@ static int read_kept(struct desk *d)
     return 0;
 }
 
+static int next_name(struct desk *d)
+{
+    struct coil_directory dir = {.fd = d->f.fd};
+    struct coil_entry e = {.name = "untouched"};
+    int r = coil_directory_next(&dir, &e);
+
+    if (r > 0)
+        strcpy(d->answer, e.name);
+    else
+        CHECK_EQ(strcmp(e.name, "untouched"), 0);
+    return r;
+}
+
 static int do_deed(enum deed deed, struct desk *d)
 {
     struct open_how how = {.flags = O_CREAT | O_RDWR, .mode = 0600};
+    char path[64];
     int dir = d->f.fd;
 
     switch (deed) {
@@ -127,6 +143,9 @@ static int do_deed(enum deed deed, struct desk *d)
         return closed(coil_openat2(dir, "new", &how, sizeof(how)));
     case DEED_FTRUNCATE:
         return coil_ftruncate(d->kept_fd, 3);
+    case DEED_TRUNCATE:
+        snprintf(path, sizeof(path), "%s/kept", d->f.path);
+        return coil_truncate(path, 3);
     case DEED_STATX:
         return coil_statx(dir, "kept", 0, STATX_BASIC_STATS, (struct statx *)d->answer);
     case DEED_RENAMEAT:
@@ -143,6 +162,8 @@ static int do_deed(enum deed deed, struct desk *d)
         return (int)coil_readlinkat(dir, "link", d->answer, sizeof(d->answer));
     case DEED_GETDENTS:
         return (int)coil_getdents(dir, d->answer, sizeof(d->answer));
+    case DEED_DIRECTORY_NEXT:
+        return next_name(d);
     case DEED_MKOSTEMP:
         return closed(coil_mkostemp(d->template_path, 0));
     case DEED_MKDTEMP:
@@ -179,7 +200,7 @@ COIL_TEST(file, s7_6_every_call_does_what_the_system_call_does)
         r = do_deed(deed, &d);
         if (deed == DEED_READLINKAT)
             must(deed, r == 4 && memcmp(d.answer, "kept", 4) == 0, "the wrong link", r);
-        else if (deed == DEED_GETDENTS)
+        else if (deed == DEED_GETDENTS || deed == DEED_DIRECTORY_NEXT)
             must(deed, r > 0, "no entries", r);
         else
             must(deed, r == 0, "failed", r);
@@ -398,6 +419,9 @@ COIL_TEST(file, a_file_is_cut_and_stretched)
     CHECK_EQ(coil_ftruncate(read_only, 1), -EINVAL);
     CHECK_EQ(coil_close(read_only), 0);
     CHECK_EQ(coil_ftruncate(-1, 1), -EBADF);
+    CHECK_EQ(coil_truncate("/dev/null/none", 1), -ENOTDIR);
+    CHECK_EQ(coil_truncate("/dev/null", -1), -EINVAL);
+    CHECK_EQ(coil_truncate(NULL, 1), -EFAULT);
     desk_close(&d);
 }
 
@@ -505,6 +529,71 @@ COIL_TEST(file, a_directory_is_read_to_its_end)
     CHECK_EQ(coil_getdents(d.f.fd, entries, (size_t)INT_MAX + 1), -EINVAL);
     CHECK_EQ(lseek(d.f.fd, 0, SEEK_SET), 0);
     CHECK_EQ(coil_getdents(d.f.fd, entries, 1), -EINVAL);
+    desk_close(&d);
+}
+
+/* So many entries that they come in more than one piece. */
+COIL_TEST(file, a_directory_is_read_name_by_name)
+{
+    enum { COUNT = 300 };
+    static int seen[COUNT];
+    struct coil_directory dir;
+    struct coil_entry e;
+    struct desk d;
+    int others = 0;
+    int r;
+
+    memset(seen, 0, sizeof(seen));
+    desk_open(&d);
+    for (int i = 0; i < COUNT; i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "entry-%d", i);
+        close(openat(d.f.fd, name, O_CREAT | O_WRONLY, 0600));
+    }
+    dir = (struct coil_directory){.fd = d.f.fd};
+    while ((r = coil_directory_next(&dir, &e)) > 0) {
+        int i;
+        struct stat st;
+
+        CHECK_EQ(fstatat(d.f.fd, e.name, &st, AT_SYMLINK_NOFOLLOW), 0);
+        CHECK_EQ(e.inode, st.st_ino);
+        CHECK(e.type == DT_UNKNOWN || e.type == IFTODT(st.st_mode));
+        if (sscanf(e.name, "entry-%d", &i) == 1)
+            seen[i]++;
+        else
+            others++;
+    }
+    CHECK_EQ(r, 0);
+    for (int i = 0; i < COUNT; i++)
+        CHECK_EQ(seen[i], 1);
+    CHECK_EQ(others, 3); /* "kept", "link" and "fifo" */
+    CHECK_EQ(coil_directory_next(&dir, &e), 0);
+    CHECK_EQ(coil_directory_next(NULL, &e), -EFAULT);
+    CHECK_EQ(coil_directory_next(&dir, NULL), -EFAULT);
+    dir = (struct coil_directory){.fd = d.kept_fd};
+    CHECK_EQ(coil_directory_next(&dir, &e), -ENOTDIR);
+    desk_close(&d);
+}
+
+COIL_TEST(file, s4_1_a_name_that_is_at_hand_is_not_taken_by_who_is_cancelled)
+{
+    struct coil_directory dir;
+    struct coil_entry e;
+    struct coil_scope s;
+    struct desk d;
+    int count = 1;
+
+    desk_open(&d);
+    dir = (struct coil_directory){.fd = d.f.fd};
+    CHECK_EQ(coil_directory_next(&dir, &e), 1);
+    coil_scope_begin(&s, COIL_FOREVER);
+    coil_scope_cancel(&s, NULL);
+    CHECK_EQ(coil_directory_next(&dir, &e), -ECANCELED);
+    CHECK_EQ(coil_scope_end(&s, -ECANCELED), 0);
+    while (coil_directory_next(&dir, &e) > 0)
+        count++;
+    CHECK_EQ(count, 3);
     desk_close(&d);
 }
 

@@ -47,7 +47,7 @@ static int body(void *arg)
     struct coil_group g;
     struct coil_scope s;
     struct coil_handle h;
-    struct coil_spawn_options with = {"name", 0, &h, 1};
+    struct coil_spawn_options with = {"name", 0, &h, 1, 0};
     intptr_t value = 0;
     int rc;
     coil_group_begin(&g);

@@ -1,5 +1,6 @@
 /* local.c - semantics.md 8.5: slots of tasks, inherited at spawn, and of loops. */
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "parker.h"
 
@@ -93,17 +94,16 @@ static int look_only(void *arg)
 
 COIL_TEST(local, s8_5_one_that_had_no_stack_has_nothing_of_who_runs_when_it_begins)
 {
-    void *inherited = &b;
+    void *inherited = NULL;
     struct coil_group g;
 
     CHECK_EQ(coil_local_set(&plain, &a), 0);
     coil_group_begin(&g);
     CHECK_EQ(coil_group_spawn_later(&g, coil_now() - 1, look_only, &inherited), 0);
+    CHECK_EQ(coil_local_set(&plain, &b), 0);
     CHECK_EQ(coil_checkpoint_if_cancelled(), 0); /* looks at the clock, so it begins now */
     CHECK_EQ(coil_group_end(&g, 0), 0);
-    CHECK(inherited == NULL);
-    CHECK(coil_local_get(&plain) == &a);
-    CHECK_EQ(coil_local_set(&plain, NULL), 0);
+    CHECK(inherited == &a);
 }
 
 struct family {
@@ -315,6 +315,155 @@ RATIONED_TEST(s8_5_a_spawn_that_inherits_allocates_nothing)
     SPAWN(&g, run_family, &f);
     CHECK_EQ(coil_group_end(&g, 0), 0);
     ration.left = 1 << 30;
+}
+
+/* --- Tasks without a stack -------------------------------------------------------------------- */
+
+/* A task that begins later, or again and again, and looks at its slot each time. */
+struct late {
+    struct value *own; /* to be set in the first round, if not NULL */
+    void *seen[3];
+    int rounds;
+    int fd; /* to wait for between the rounds; < 0: for a while */
+};
+
+static int look_late(void *arg)
+{
+    struct late *l = arg;
+
+    l->seen[l->rounds] = coil_local_get(&counted);
+    if (l->rounds++ == 2)
+        return 0;
+    if (l->own)
+        CHECK_EQ(coil_local_set(&counted, l->own), 0);
+    return l->fd < 0 ? coil_again_later(coil_now()) : coil_again_readable(l->fd);
+}
+
+COIL_TEST(local, s8_5_a_task_that_begins_later_has_what_its_spawner_had_at_the_spawn)
+{
+    struct value v[2] = {{0}, {0}};
+    struct late l[2] = {{.fd = -1, .rounds = 2}, {.rounds = 2}};
+    struct coil_group g;
+    int ends[2];
+
+    CHECK_EQ(pipe(ends), 0);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_local_set(&counted, &v[0]), 0);
+    CHECK_EQ(coil_group_spawn_later(&g, coil_now() + COIL_MILLISECOND, look_late, &l[0]), 0);
+    CHECK_EQ(coil_group_spawn_readable(&g, ends[0], look_late, &l[1]), 0);
+    CHECK_EQ(coil_local_set(&counted, &v[1]), 0);
+    CHECK_EQ(v[0].destroyed, 0);
+    CHECK_EQ(write(ends[1], "x", 1), 1);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK(l[0].seen[2] == &v[0]);
+    CHECK(l[1].seen[2] == &v[0]);
+    CHECK_EQ(v[0].destroyed, 1);
+    CHECK_EQ(v[1].destroyed, 0);
+    CHECK_EQ(coil_local_set(&counted, NULL), 0);
+    CHECK_EQ(coil_close(ends[0]), 0);
+    CHECK_EQ(close(ends[1]), 0);
+}
+
+COIL_TEST(local, s8_5_a_task_that_goes_back_to_sleep_keeps_its_slots)
+{
+    struct value v[3] = {{0}, {0}, {0}};
+    struct late l[2] = {{.fd = -1, .own = &v[1]}, {.own = &v[2]}};
+    struct coil_group g;
+    int ends[2];
+
+    CHECK_EQ(pipe(ends), 0);
+    CHECK_EQ(write(ends[1], "x", 1), 1);
+    l[1].fd = ends[0];
+    CHECK_EQ(coil_local_set(&counted, &v[0]), 0);
+    coil_group_begin(&g);
+    for (int i = 0; i < 2; i++)
+        SPAWN(&g, look_late, &l[i]);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    for (int i = 0; i < 2; i++) {
+        CHECK(l[i].seen[0] == &v[0]);
+        CHECK(l[i].seen[1] == &v[1 + i]);
+        CHECK(l[i].seen[2] == &v[1 + i]);
+        CHECK_EQ(v[1 + i].destroyed, 1);
+    }
+    CHECK_EQ(v[0].destroyed, 0);
+    CHECK_EQ(coil_local_set(&counted, NULL), 0);
+    CHECK_EQ(v[0].destroyed, 1);
+    CHECK_EQ(coil_close(ends[0]), 0);
+    CHECK_EQ(close(ends[1]), 0);
+}
+
+static int again_on_nothing(void *arg)
+{
+    (void)arg;
+    return coil_again_readable(-1);
+}
+
+COIL_TEST(local, s8_5_a_task_that_never_begins_lets_go_before_its_group_ends)
+{
+    struct value v = {0};
+    struct coil_handle h;
+    const struct coil_spawn_options options = {.handle = &h};
+    struct coil_group g;
+    int ends[2];
+
+    CHECK_EQ(pipe(ends), 0);
+    CHECK_EQ(coil_local_set(&counted, &v), 0);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_readable(&g, ends[0], look_late, NULL), 0);
+    CHECK_EQ(coil_group_spawn_readable(&g, ends[0], look_late, NULL), -EBUSY);
+    CHECK_EQ(coil_group_spawn_later_with(&g, COIL_FOREVER, look_late, NULL, &options), 0);
+    CHECK_EQ(coil_group_spawn_later(&g, COIL_FOREVER, look_late, NULL), 0);
+    CHECK_EQ(coil_local_set(&counted, NULL), 0);
+    CHECK_EQ(v.destroyed, 0);
+    coil_task_cancel(&h, NULL);
+    CHECK_EQ(v.destroyed, 0);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(v.destroyed, 1);
+    CHECK_EQ(coil_close(ends[0]), 0);
+    CHECK_EQ(close(ends[1]), 0);
+}
+
+COIL_TEST(local, s8_5_a_task_that_cannot_go_back_to_sleep_lets_go_too)
+{
+    struct value v = {0};
+    struct coil_group g;
+
+    CHECK_EQ(coil_local_set(&counted, &v), 0);
+    coil_group_begin(&g);
+    SPAWN(&g, again_on_nothing, NULL);
+    CHECK_EQ(coil_local_set(&counted, NULL), 0);
+    CHECK_EQ(v.destroyed, 0);
+    CHECK_EQ(coil_group_end(&g, 0), -EBADF);
+    CHECK_EQ(v.destroyed, 1);
+}
+
+/* It may cancel its own task, and the group of it. */
+static struct coil_handle *doomed;
+
+static void cancel_the_doomed(void *group)
+{
+    coil_task_cancel(doomed, "a slot");
+    coil_scope_cancel(coil_group_scope(group), "a slot");
+}
+
+static struct coil_local cancelling = {cancel_the_doomed};
+
+COIL_TEST(local, s8_5_a_destructor_may_cancel_the_task_that_never_began)
+{
+    struct coil_handle h;
+    const struct coil_spawn_options options = {.handle = &h};
+    struct coil_group g;
+
+    doomed = &h;
+    coil_group_begin(&g);
+    CHECK_EQ(coil_local_set(&cancelling, &g), 0);
+    CHECK_EQ(coil_group_spawn_later_with(&g, COIL_FOREVER, look_late, NULL, &options), 0);
+    CHECK_EQ(coil_local_set(&cancelling, NULL), 0);
+    coil_task_cancel(&h, "first");
+    CHECK_EQ(coil_checkpoint(), -ECANCELED);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_CANCELLED);
 }
 
 /* --- Of a loop ------------------------------------------------------------------------------- */

@@ -173,7 +173,7 @@ static void tell_waiters(struct model *m, int ended)
             wake(m, t, 0);
 }
 
-/* 3: a task without a stack ends without having run. with_group: because its group did. */
+/* 3: a task without a stack ends without having run. with_group: because its group was told to. */
 static void end_dormant(struct model *m, int t, bool with_group)
 {
     struct model_task *task = &m->tasks[t];
@@ -181,7 +181,7 @@ static void end_dormant(struct model *m, int t, bool with_group)
     task->state = MODEL_ENDED;
     task->result = -ECANCELED;
     task->ended_cancelled = true;
-    m->nodes[task->group].gave_in |= with_group;
+    m->nodes[task->group].gave_in |= with_group && model_cancelled(m, task->group);
     tell_waiters(m, t);
     m->nodes[task->group].children--;
     tell_host(m, task->group);
@@ -195,11 +195,10 @@ static bool can_be_cancelled(const struct model_task *task)
            (task->waits != MODEL_PARK || task->awaits_abort);
 }
 
-/* What ends with a cancel, and who waits for that and is cancelled too: 4.4 does not say which is
- * first. */
+/* coil/group.h: who waits for its time has no part in what goes on, 2.12: softly asked or not. */
 static bool is_ending(const struct model *m, int t)
 {
-    return m->tasks[t].state == MODEL_DORMANT && model_cancelled(m, m->tasks[t].group);
+    return m->tasks[t].state == MODEL_DORMANT && model_requested(m, m->tasks[t].group);
 }
 
 static void tell_of_cancel(struct model *m, int t)
@@ -213,15 +212,11 @@ static void tell_of_cancel(struct model *m, int t)
         if (!task->leaves)
             return;
     }
-    if (task->waits == MODEL_TASK && is_ending(m, task->what)) {
-        wake(m, t, 0);
-        task->or_done = true;
-        return;
-    }
     wake(m, t, -ECANCELED);
 }
 
-/* 2.2, 2.8: nobody waits on who is cancelled, and could be told. */
+/* 2.2, 2.8: nobody waits on who is cancelled, and could be told. Who waits for a task without a
+ * stack, and is cancelled with it, is told of that, as if the other had a stack. */
 static void deliver(struct model *m)
 {
     for (int t = 0; t < m->task_count; t++)
@@ -262,6 +257,8 @@ void model_request(struct model *m, int node, int64_t end_ns, struct model_why w
     n->requested = true;
     n->request = why;
     n->grace_end_ns = end_ns;
+    m->acts++;
+    deliver(m);
 }
 
 /* 2.8: after the cancel it changes nothing. */
@@ -354,15 +351,28 @@ int model_group_begin(struct model *m, int t)
     return group;
 }
 
+/* 1: nothing else is ever called -ECANCELED, so who was not cancelled fails with another name.
+ * group.h: -EPROTO. */
+static int failure_of(int rc)
+{
+    return rc == -ECANCELED ? -EPROTO : rc;
+}
+
+static const char *words_for(int rc)
+{
+    return rc == -ECANCELED ? "said -ECANCELED without having been cancelled" : NULL;
+}
+
 /* 3.2: the group is cancelled, and the failure is kept, in order of occurrence. */
-static void fail(struct model *m, int group, int t, int code)
+static void fail(struct model *m, int group, int t, int rc)
 {
     struct model_node *n = &m->nodes[group];
 
     must(m, n->error_count < MODEL_ERRORS, "the model has room for a failure");
-    n->errors[n->error_count] = code;
+    n->errors[n->error_count] = failure_of(rc);
+    n->error_words[n->error_count] = words_for(rc);
     n->error_of[n->error_count++] = t;
-    cancel(m, group, (struct model_why){MODEL_GROUP_ERROR, NULL, t});
+    cancel(m, group, (struct model_why){MODEL_GROUP_ERROR, words_for(rc), t});
 }
 
 /* 3.8: in reverse order of spawning. */
@@ -394,8 +404,9 @@ int model_group_end(struct model *m, int t, int rc)
     struct model_node *n = &m->nodes[group];
 
     m->acts++;
-    n->gave_in |= rc == -ECANCELED;
-    if (rc < 0 && !(rc == -ECANCELED && model_may_say_cancelled(m, t)))
+    if (rc == -ECANCELED && model_may_say_cancelled(m, t))
+        n->gave_in = true;
+    else if (rc < 0)
         fail(m, group, t, rc);
     if (n->children) {
         await_children(m, t, group);
@@ -554,7 +565,7 @@ static void task_ends(struct model *m, int t, int rc)
     struct model_task *task = &m->tasks[t];
     const bool may_say_cancelled = model_may_say_cancelled(m, t);
 
-    task->result = rc;
+    task->result = may_say_cancelled ? rc : failure_of(rc);
     task->ended_cancelled = rc == -ECANCELED && may_say_cancelled;
     rc = model_scope_end(m, t, rc);
     model_scope_free(m, task->own);
@@ -562,7 +573,7 @@ static void task_ends(struct model *m, int t, int rc)
     if (m->running == t)
         m->running = NOBODY;
     if (task->target != NOBODY && !task->moved)
-        task->start_result = rc;
+        task->start_result = may_say_cancelled ? rc : failure_of(rc);
     else if (rc == -ECANCELED && may_say_cancelled)
         m->nodes[task->group].gave_in = true;
     else if (rc < 0)
@@ -741,6 +752,7 @@ void model_step(struct model *m, int t, int64_t now_ns)
     if (looks_before(m, t, now_ns))
         model_look(m, now_ns);
     m->acts++;
+    m->steps++;
     m->running = t;
     if (task->state == MODEL_OUTSIDE) {
         begin_some_round(m, t);
@@ -756,15 +768,18 @@ void model_step(struct model *m, int t, int64_t now_ns)
         task->waits = MODEL_NOTHING;
 }
 
-int model_answer(struct model *m, int t, int rc)
+/* 4.1 */
+bool model_any_ready(const struct model *m)
 {
-    struct model_task *task = &m->tasks[t];
+    for (int t = 0; t < m->task_count; t++)
+        if (m->tasks[t].state == MODEL_READY)
+            return true;
+    return false;
+}
 
-    if (!task->or_done)
-        return task->answer;
-    task->or_done = false;
-    task->told |= rc == -ECANCELED;
-    return rc == 0 ? 0 : -ECANCELED;
+int model_answer(const struct model *m, int t)
+{
+    return m->tasks[t].answer;
 }
 
 /* --- Calls that may wait --------------------------------------------------------------------- */
@@ -830,10 +845,10 @@ int model_wait(struct model *m, int t, int other)
 {
     if (t == other)
         return -EDEADLK;
-    if (m->tasks[other].state == MODEL_ENDED)
-        return model_checkpoint(m, t);
     if (model_check(m, t) < 0)
         return -ECANCELED;
+    if (m->tasks[other].state == MODEL_ENDED)
+        return model_checkpoint(m, t);
     return block(m, t, MODEL_TASK, other);
 }
 
@@ -915,7 +930,6 @@ int model_acquire(struct model *m, int t, bool may_wait)
 /* 5.4: beyond the maximum there is nothing. */
 int model_release(struct model *m)
 {
-    m->acts++;
     if (m->semaphore_queue.count)
         wake(m, queue_first(&m->semaphore_queue), 0);
     else if (m->semaphore == m->semaphore_max)

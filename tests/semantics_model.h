@@ -60,6 +60,7 @@ struct model_node {
     int services; /* of these */
     bool gave_in; /* a child returned -ECANCELED for somebody further up */
     int errors[MODEL_ERRORS];
+    const char *error_words[MODEL_ERRORS];
     int error_of[MODEL_ERRORS]; /* which task's */
     int error_count;
 };
@@ -108,7 +109,6 @@ struct model_task {
     int item;         /* sent, or received */
     int64_t until_ns; /* of a sleep; of a dormant one */
     int answer;
-    bool or_done;      /* or it may be 0, and -ECANCELED */
     bool awaits_abort; /* parked, and has not been told that it is cancelled */
     bool leaves;       /* ... when it is */
     int aborts;
@@ -152,6 +152,7 @@ struct model_channel {
 struct model {
     int64_t now_ns;
     int acts;         /* things that have happened */
+    int steps;        /* that tasks have made */
     int running;      /* a task; NOBODY: none does */
     bool exact;       /* time stands still while tasks run, and never jumps too far */
     bool ordered;     /* first come, first served, also within a round */
@@ -182,8 +183,11 @@ void model_look(struct model *m, int64_t now_ns);
 /* A step of t begins. */
 void model_step(struct model *m, int t, int64_t now_ns);
 
-/* What the call has to answer that t was in, and that answered rc: some have a choice. */
-int model_answer(struct model *m, int t, int rc);
+/* Does anybody wait for a turn? */
+bool model_any_ready(const struct model *m);
+
+/* What the call has to answer that t was in. */
+int model_answer(const struct model *m, int t);
 
 /* --- What can be asked --- */
 
@@ -247,6 +251,8 @@ int model_lock(struct model *m, int t, int lock, bool may_wait);
 int model_unlock(struct model *m, int t, int lock);
 void model_lock_anew(struct model *m, int lock);
 int model_acquire(struct model *m, int t, bool may_wait);
+
+/* Of what caused it, if an abort function does this. */
 int model_release(struct model *m);
 
 /* It has a sender and a receiver, number 0. */

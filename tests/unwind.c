@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <coil.h>
@@ -66,17 +67,25 @@ APART int read_outside(void *arg)
 
 static int run(void *arg)
 {
+    struct coil_handle handle;
+    const struct coil_spawn_options visitor = {
+        .name = "visitor", .handle = &handle, .deadline_ns = coil_now() + 60 * COIL_SECOND};
     struct coil_group g;
+    int pair[2];
     int ends[2];
     int rc;
 
     (void)arg;
-    if (pipe(ends) < 0)
+    if (pipe(ends) < 0 || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
         return -1;
     coil_group_begin(&g);
     rc = coil_group_spawn(&g, sleep_outside, NULL);
     if (rc >= 0)
         rc = coil_group_spawn(&g, read_outside, &ends[0]);
+    if (rc >= 0)
+        rc = coil_group_spawn_readable_with(&g, pair[0], sleep_outside, NULL, &visitor);
+    if (rc >= 0)
+        rc = coil_group_spawn_later(&g, coil_now() + 3600 * COIL_SECOND, read_outside, NULL);
     if (rc >= 0)
         rc = coil_sleep(COIL_MILLISECOND);
     if (rc >= 0)
@@ -85,6 +94,8 @@ static int run(void *arg)
     rc = coil_group_end(&g, rc);
     (void)coil_close(ends[0]);
     (void)coil_close(ends[1]);
+    (void)coil_close(pair[0]);
+    (void)coil_close(pair[1]);
     return rc;
 }
 

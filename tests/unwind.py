@@ -74,7 +74,10 @@ LIVE = [
 CORE = ['set pagination off', f'source {TOOL}', 'coil tasks']
 TASKS = {  # a line of each, and the functions under it
     r'task main \(0x\w+\): running, spawned at \S*unwind.c:\d+': ['all_are_parked', 'run', 'coil__context_entry'],
-    r'group of 2 tasks, begun at \S*unwind.c:\d+': [],
+    r'group of 4 tasks, begun at \S*unwind.c:\d+': [],
+    r'task visitor: waits [\d.]+ \w+ for something to read on fd \d+, dormant, deadline in [\d.]+ \w+, '
+    r'spawned at \S*unwind.c:\d+': [],
+    r'task read_outside: waits [\d.]+ \w+ for its time in [\d.]+ \w+, dormant, spawned at \S*unwind.c:\d+': [],
     r'task sleep_outside \(0x\w+\): waits [\d.]+ \w+ for sleep, spawned at \S*unwind.c:\d+': EXPECTED['sleeper'],
     r'task read_outside \(0x\w+\): waits [\d.]+ \w+ for read, spawned at \S*unwind.c:\d+': EXPECTED['reader'],
 }
@@ -146,7 +149,7 @@ def shows_tasks(said):
             frames.append(re.sub(r'\.(part|isra|constprop|cold)\b.*', '', m[1]))
         if not in_order(functions, frames) or frames[-1:] != functions[-1:]:
             return False
-    return bool(re.search(r'^loop 0x\w+ of thread 1: 3 tasks$', said, re.M))
+    return bool(re.search(r'^loop 0x\w+ of thread 1: 5 tasks$', said, re.M))
 
 
 def check_live(program, backend):

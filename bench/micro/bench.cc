@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <ctime>
+#include <dlfcn.h>
 #include <string>
 
 namespace
@@ -58,6 +59,30 @@ int64_t bench_watch::now_ns()
 
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
     return ts.tv_sec * COIL_SECOND + ts.tv_nsec;
+}
+
+static const uint64_t *allocated_bytes()
+{
+    using mallctl_fn = int(const char *, void *, size_t *, void *, size_t);
+    mallctl_fn *mallctl = reinterpret_cast<mallctl_fn *>(dlsym(RTLD_DEFAULT, "mallctl"));
+    uint64_t *bytes = NULL;
+    size_t size = sizeof(bytes);
+
+    if (!mallctl || mallctl("thread.allocatedp", &bytes, &size, NULL, 0) != 0)
+        return NULL;
+    return bytes;
+}
+
+bench_allocations::bench_allocations(benchmark::State &state)
+    : state_(state), bytes_(allocated_bytes()), before_(bytes_ ? *bytes_ : 0)
+{
+}
+
+bench_allocations::~bench_allocations()
+{
+    if (bytes_)
+        state_.counters["allocated_bytes_per_op"] =
+            static_cast<double>(*bytes_ - before_) / static_cast<double>(state_.iterations());
 }
 
 BENCHMARK_MAIN();

@@ -46,4 +46,18 @@ class bench_watch
     int64_t begun_ns_ = 0;
 };
 
+/* Counts what this thread allocates per operation, from here to the end of the block, as jemalloc
+ * says; nothing without jemalloc. What is allocated once shows less the longer it runs. */
+class bench_allocations
+{
+  public:
+    explicit bench_allocations(benchmark::State &state);
+    ~bench_allocations();
+
+  private:
+    benchmark::State &state_;
+    const uint64_t *bytes_; /* that this thread has ever allocated; NULL: nobody counts */
+    uint64_t before_;
+};
+
 #endif

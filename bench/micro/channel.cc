@@ -50,6 +50,8 @@ void play(benchmark::State &state, int64_t capacity)
 
     coil_group_begin(&g);
     CHECK(coil_group_spawn(&g, return_balls, &table) == 0);
+    bench_allocations counted(state);
+
     for (auto _ : state) {
         CHECK(coil_channel_send(&table.there.tx, &ball) == 0);
         CHECK(coil_channel_receive(&table.back.rx, &ball) == 1);
@@ -76,6 +78,8 @@ void channel_send_receive(benchmark::State &state)
     struct channel c(16);
     uint64_t item = 0, count = 0;
 
+    bench_allocations counted(state);
+
     for (auto _ : state) {
         item++;
         CHECK(coil_channel_send(&c.tx, &item) == 0);
@@ -96,6 +100,8 @@ void select_of_8_ready(benchmark::State &state)
 
     for (channel &c : channels)
         CHECK(coil_channel_send(&c.tx, &count) == 0);
+    bench_allocations counted(state);
+
     for (auto _ : state) {
         struct coil_case cases[CHOICES];
 
@@ -118,6 +124,8 @@ void select_last_of_8(benchmark::State &state)
 
     for (int i = 0; i < CHOICES; i++)
         cases[i] = COIL_CASE_RECEIVE(&channels[i].rx, &items[i]);
+    bench_allocations counted(state);
+
     for (auto _ : state) {
         count++;
         CHECK(coil_channel_send_nowait(&channels[CHOICES - 1].tx, &count) == 0);
@@ -159,6 +167,8 @@ void select_round_trip(benchmark::State &state)
 
     coil_group_begin(&g);
     CHECK(coil_group_spawn(&g, answer_choices, &choice) == 0);
+    bench_allocations counted(state);
+
     for (auto _ : state) {
         CHECK(coil_channel_send(&channels[count % CHOICES].tx, &item) == 0);
         CHECK(coil_channel_receive(&back.rx, &item) == 1);

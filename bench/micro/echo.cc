@@ -3,14 +3,13 @@
 
 #include "bench.h"
 
-#include <dlfcn.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 namespace
 {
 
-enum { WARM_COUNT = 1000, COUNTED = 10000, MESSAGE_SIZE = 64 };
+enum { WARM_COUNT = 1000, MESSAGE_SIZE = 64 };
 
 /* One request under its idle time-out. 1: served, 0: end of stream. */
 int serve_one(int fd)
@@ -49,35 +48,6 @@ void round_trip(int fd)
     CHECK(buf[0] == message[0]);
 }
 
-/* Bytes this thread has ever allocated, as jemalloc counts them; NULL without jemalloc. */
-const uint64_t *allocated_bytes()
-{
-    using mallctl_fn = int(const char *, void *, size_t *, void *, size_t);
-    mallctl_fn *mallctl = reinterpret_cast<mallctl_fn *>(dlsym(RTLD_DEFAULT, "mallctl"));
-    uint64_t *bytes = NULL;
-    size_t size = sizeof(bytes);
-
-    if (!mallctl || mallctl("thread.allocatedp", &bytes, &size, NULL, 0) != 0)
-        return NULL;
-    return bytes;
-}
-
-void count_allocations(benchmark::State &state, int fd)
-{
-    const uint64_t *bytes = allocated_bytes();
-
-    if (!bytes) {
-        state.SetLabel("allocations not counted: no jemalloc in this build");
-        return;
-    }
-    uint64_t before = *bytes;
-    for (int i = 0; i < COUNTED; i++)
-        round_trip(fd);
-    uint64_t after = *bytes;
-    state.counters["allocated_bytes_per_op"] = static_cast<double>(after - before) / COUNTED;
-    CHECK(after == before);
-}
-
 void echo_round_trip(benchmark::State &state)
 {
     struct coil_group g;
@@ -88,9 +58,14 @@ void echo_round_trip(benchmark::State &state)
     CHECK(coil_group_spawn(&g, serve, &fds[1]) == 0);
     for (int i = 0; i < WARM_COUNT; i++)
         round_trip(fds[0]);
-    for (auto _ : state)
-        round_trip(fds[0]);
-    count_allocations(state, fds[0]);
+    {
+        bench_allocations counted(state);
+
+        for (auto _ : state)
+            round_trip(fds[0]);
+    }
+    CHECK(!state.counters.count("allocated_bytes_per_op") ||
+          state.counters["allocated_bytes_per_op"] == 0);
     CHECK(coil_close(fds[0]) == 0);
     CHECK(coil_group_end(&g, 0) == 0);
 }

@@ -57,6 +57,8 @@ void receive_cancel(benchmark::State &state)
     CHECK(coil_group_spawn(&g, cancel_on_request, &canceller) == 0);
     CHECK(coil_checkpoint() == 0);
     CHECK(coil_loop_stats(&before) == 0);
+    bench_allocations counted(state);
+
     for (auto _ : state) {
         receive_and_cancel(fds[0], &canceller);
         count++;

@@ -3,6 +3,7 @@
 #include "bench.h"
 
 #include <liburing.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -75,5 +76,29 @@ void receive_cancel_raw(benchmark::State &state)
     close(fds[1]);
 }
 BENCHMARK(receive_cancel_raw)->Name("receive_cancel/raw_uring");
+
+/* The least there is, asked and answered in one call: a wait for what is ready already. */
+void nop_op_raw(benchmark::State &state)
+{
+    struct io_uring ring;
+    struct io_uring_cqe *cqe;
+    int fds[2];
+
+    if (ring_open(&ring) < 0) {
+        state.SkipWithError("skipped: no io_uring here");
+        return;
+    }
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+    for (auto _ : state) {
+        io_uring_prep_poll_add(io_uring_get_sqe(&ring), fds[0], POLLOUT);
+        CHECK(io_uring_submit_and_wait(&ring, 1) == 1);
+        CHECK(io_uring_peek_cqe(&ring, &cqe) == 0 && cqe->res == POLLOUT);
+        io_uring_cqe_seen(&ring, cqe);
+    }
+    io_uring_queue_exit(&ring);
+    close(fds[0]);
+    close(fds[1]);
+}
+BENCHMARK(nop_op_raw)->Name("nop_op/raw_uring");
 
 } // namespace

@@ -40,6 +40,8 @@ void open_and_close(benchmark::State &state, const std::vector<int64_t> &deadlin
 {
     uint64_t index = 0;
 
+    bench_allocations counted(state);
+
     for (auto _ : state) {
         struct coil_scope s;
 
@@ -91,6 +93,8 @@ void timeout_scope_soonest(benchmark::State &state)
 void now(benchmark::State &state)
 {
     int64_t last_ns = 0;
+
+    bench_allocations counted(state);
 
     for (auto _ : state) {
         int64_t now_ns = coil_now();

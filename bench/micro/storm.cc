@@ -60,6 +60,8 @@ void timers(benchmark::State &state)
     std::vector<struct coil_scope> scopes(TIMER_COUNT);
     bench_watch watch;
 
+    bench_allocations counted(state);
+
     while (state.KeepRunningBatch(TIMER_COUNT))
         arm_all_and_disarm_most(&scopes, &watch, state);
 }
@@ -169,6 +171,8 @@ void cancel_tree(benchmark::State &state)
 
     CHECK(coil_channel_open(&sender, &tree.channel, &options) == 0);
     open_sockets(&tree, BRANCH_COUNT * LEAF_COUNT / 3);
+    bench_allocations counted(state);
+
     while (state.KeepRunningBatch(BRANCH_COUNT * LEAF_COUNT))
         fell(&tree, &watch, state);
     state.SetLabel(std::to_string(tree.receiver_count) + " receive");
@@ -191,6 +195,8 @@ void spawn_later(benchmark::State &state)
 {
     enum { COUNT = 100000 };
     const int64_t later_ns = coil_now() + HOUR;
+
+    bench_allocations counted(state);
 
     while (state.KeepRunningBatch(COUNT)) {
         struct coil_group g;

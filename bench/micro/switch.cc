@@ -24,6 +24,8 @@ void yield(benchmark::State &state)
 {
     uint64_t turn_count = 0, pair_count = 0;
 
+    bench_allocations counted(state);
+
     while (state.KeepRunningBatch(2 * TURNS)) {
         struct coil_group g;
 
@@ -63,6 +65,8 @@ void yield_apart(benchmark::State &state)
 
     coil_group_begin(&g);
     CHECK(coil_group_spawn(&g, take_turns, &partner) == 0);
+    bench_allocations counted(state);
+
     while (state.KeepRunningBatch(2)) {
         CHECK(coil_checkpoint() == 0);
         turn_count++;
@@ -75,6 +79,8 @@ void yield_apart(benchmark::State &state)
 /* A checkpoint with nobody else to run. */
 void checkpoint_alone(benchmark::State &state)
 {
+    bench_allocations counted(state);
+
     for (auto _ : state)
         CHECK(coil_checkpoint() == 0);
 }
@@ -82,6 +88,8 @@ void checkpoint_alone(benchmark::State &state)
 /* The check without the switch: the least that a call into coil can cost. */
 void nop(benchmark::State &state)
 {
+    bench_allocations counted(state);
+
     for (auto _ : state)
         CHECK(coil_checkpoint_if_cancelled() == 0);
 }

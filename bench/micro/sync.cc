@@ -15,6 +15,8 @@ void lock(benchmark::State &state)
 {
     struct coil_lock l = COIL_LOCK_INIT;
 
+    bench_allocations counted(state);
+
     for (auto _ : state) {
         CHECK(coil_lock_acquire(&l) == 0);
         CHECK(coil_lock_release(&l) == 0);
@@ -24,6 +26,8 @@ void lock(benchmark::State &state)
 void semaphore(benchmark::State &state)
 {
     struct coil_semaphore s = COIL_SEMAPHORE_INIT(1, 1);
+
+    bench_allocations counted(state);
 
     for (auto _ : state) {
         CHECK(coil_semaphore_acquire(&s) == 0);
@@ -63,6 +67,8 @@ void lock_hand_over(benchmark::State &state)
     struct shared shared = {};
     uint64_t expected = 0;
     const uint64_t switches_before = switch_count();
+
+    bench_allocations counted(state);
 
     while (state.KeepRunningBatch(2 * TURNS)) {
         struct coil_group g;
@@ -111,6 +117,8 @@ void event_set(benchmark::State &state)
     for (int k = 0; k < MANY; k++)
         CHECK(coil_group_spawn(&g, follow, &s) == 0);
     CHECK(coil_checkpoint() == 0);
+    bench_allocations counted(state);
+
     while (state.KeepRunningBatch(MANY)) {
         watch.start();
         coil_event_set(&s.events[i]);

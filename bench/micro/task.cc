@@ -19,6 +19,8 @@ void spawn_join_in_groups_of(benchmark::State &state, int size)
 {
     uint64_t run_count = 0, group_count = 0;
 
+    bench_allocations counted(state);
+
     while (state.KeepRunningBatch(size)) {
         struct coil_group g;
 
@@ -82,6 +84,8 @@ void time_cancel(benchmark::State &state, void (*cancel)(std::vector<struct coil
 {
     std::vector<struct coil_handle> handles(MANY);
     bench_watch watch;
+
+    bench_allocations counted(state);
 
     while (state.KeepRunningBatch(MANY)) {
         struct coil_group g;

@@ -1,4 +1,4 @@
-/* raw_epoll.c - the floor on epoll: a TCP echo written by hand, one thread, no library.
+/* raw_epoll.c - the floor on epoll: a TCP echo written by hand, a thread a loop, no library.
  *
  * Each socket is registered once, edge-triggered, for both directions. A request then costs one
  * receive and one send: a short read says that the socket is empty, so nobody asks it again for
@@ -25,7 +25,7 @@ struct connection {
     char buf[SERVER_BUFFER_SIZE];
 };
 
-static struct connection *free_connections;
+static _Thread_local struct connection *free_connections;
 
 static struct connection *connection_open(int fd)
 {
@@ -108,10 +108,9 @@ static void accept_all(int epoll_fd, int listen_fd)
     }
 }
 
-int main(int argc, char **argv)
+static void serve(struct server *s)
 {
-    int port = server_arguments(argc, argv);
-    int listen_fd = server_listen(port, SOCK_NONBLOCK);
+    int listen_fd = server_listen(s, SOCK_NONBLOCK);
     int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event events[EVENT_COUNT_MAX], event = {.events = EPOLLIN | EPOLLET};
 
@@ -119,7 +118,7 @@ int main(int argc, char **argv)
         server_die("epoll_create1", errno);
     if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listen_fd, &event) < 0)
         server_die("epoll_ctl", errno);
-    server_announce(port, "raw epoll");
+    server_announce(s);
 
     for (;;) {
         int count = epoll_wait(epoll_fd, events, EVENT_COUNT_MAX, -1);
@@ -135,4 +134,12 @@ int main(int argc, char **argv)
                 connection_close(c);
         }
     }
+}
+
+int main(int argc, char **argv)
+{
+    struct server server = {.name = "raw epoll", .serve = serve};
+
+    server_arguments(&server, argc, argv);
+    server_run(&server);
 }

@@ -1,5 +1,5 @@
-/* raw_uring.c - the floor on io_uring: a TCP echo written by hand on liburing, one thread, no
- * library.
+/* raw_uring.c - the floor on io_uring: a TCP echo written by hand on liburing, a thread a loop,
+ * no library.
  *
  * A connection has one operation in flight: receive, send, receive. That is the sequence a task
  * makes that reads and writes straight down, so the difference to coil is coil, not another way of
@@ -25,8 +25,8 @@ struct connection {
     char buf[SERVER_BUFFER_SIZE];
 };
 
-static struct io_uring ring;
-static struct connection *free_connections;
+static _Thread_local struct io_uring ring; /* a loop's */
+static _Thread_local struct connection *free_connections;
 
 static struct io_uring_sqe *next_sqe(void)
 {
@@ -139,14 +139,13 @@ static void ring_open(void)
         server_die("io_uring_register_ring_fd", -r);
 }
 
-int main(int argc, char **argv)
+static void serve(struct server *s)
 {
-    int port = server_arguments(argc, argv);
-    int listen_fd = server_listen(port, 0);
+    int listen_fd = server_listen(s, 0);
 
     ring_open();
     listener_arm(listen_fd);
-    server_announce(port, "raw io_uring");
+    server_announce(s);
 
     for (;;) {
         struct io_uring_cqe *cqe;
@@ -167,4 +166,12 @@ int main(int argc, char **argv)
         }
         io_uring_cq_advance(&ring, count);
     }
+}
+
+int main(int argc, char **argv)
+{
+    struct server server = {.name = "raw io_uring", .serve = serve};
+
+    server_arguments(&server, argc, argv);
+    server_run(&server);
 }

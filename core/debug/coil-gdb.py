@@ -11,17 +11,20 @@ library's symbols (coil__layout, coil__here, coil__switch_parked), and no debugg
 import gdb
 import gdb.unwinder
 
-MAGIC = 0xc0110001
+MAGIC = 0xc0110002
 NAMES = [
     'loop.root', 'loop.living', 'loop.now_ns',
     'scope.parent', 'scope.siblings', 'scope.children', 'scope.task', 'scope.site', 'scope.deadline_ns', 'scope.asked',
-    'scope.shielded', 'scope.of_group', 'group.count',
+    'scope.shielded', 'scope.of_group', 'group.count', 'group.dormant', 'group.dormant_count',
+    'dormant.link', 'dormant.name', 'dormant.has_handle', 'dormant.site', 'dormant.watches', 'dormant.is_deadline',
+    'dormant.armed', 'dormant.at_ns', 'dormant.fd', 'dormant.since_ns', 'handle.name',
     'task.own', 'task.sp', 'task.state', 'task.name', 'task.waits_for', 'task.since_ns',
     'here.loop', 'here.task',
 ]
 READY, RUNNING, PARKED = range(3)
 FOREVER = (1 << 63) - 1
 FRAMES_MOST = 64
+DORMANT_MOST = 1000
 INDENT_MOST = 32
 
 # What coil__switch leaves at a parked task's stack pointer: register and offset; then where the stack was.
@@ -175,6 +178,8 @@ class Loop:
                 self.show_task(indent, task, scope)
             else:
                 self.show_scope(indent, scope)
+                if read(scope + self.at['scope.of_group'], 1) and self.field(scope, 'group.dormant_count'):
+                    self.show_dormants('  ' + indent, scope)
 
     def flags(self, scope):
         deadline_ns = self.field(scope, 'scope.deadline_ns')
@@ -193,6 +198,35 @@ class Loop:
             what = f'group of {self.field(scope, "group.count")} tasks'
         site = words(self.field(scope, 'scope.site'))
         print(indent + ', '.join([what, *self.flags(scope), f'begun at {site}']))
+
+    def show_dormants(self, indent, group):
+        """The tasks of a group that have no stack, those first that have waited longest."""
+        end = group + self.at['group.dormant']
+        link, shown = word(end), 0
+        while link != end and shown < DORMANT_MOST:
+            self.show_dormant(indent, link - self.at['dormant.link'])
+            link, shown = word(link), shown + 1
+        if link != end:
+            print(f'{indent}and {self.field(group, "group.dormant_count") - shown} more, dormant')
+
+    def show_dormant(self, indent, dormant):
+        name = self.field(dormant, 'dormant.name')
+        if read(dormant + self.at['dormant.has_handle'], 1):
+            name = self.field(name, 'handle.name')
+        what = f'waits {duration(self.now_ns - self.field(dormant, "dormant.since_ns"))} for '
+        if read(dormant + self.at['dormant.watches'], 1):
+            what += f'something to read on fd {read(dormant + self.at["dormant.fd"], 4)}'
+        else:
+            what += 'its time'
+        until = []
+        if self.field(dormant, 'dormant.armed'):
+            left_ns = self.field(dormant, 'dormant.at_ns') - self.now_ns
+            if read(dormant + self.at['dormant.is_deadline'], 1):
+                until = [f'deadline in {duration(left_ns)}']
+            else:
+                what += f' in {duration(left_ns)}'
+        site = words(self.field(dormant, 'dormant.site'))
+        print(indent + ', '.join([f'task {words(name)}: {what}', 'dormant', *until, f'spawned at {site}']))
 
     def show_task(self, indent, task, scope):
         state = read(task + self.at['task.state'], 1)

@@ -1,6 +1,7 @@
 /* json.c - a dump for programs: one object, its nodes in a list. A list, since a tree of 5,000
  * nested scopes is more than many a parser nests. */
 #include "../sched/loop.h"
+#include "../sync/select.h"
 #include "dump.h"
 
 /* Each key with the comma before it, but for the first of an object. */
@@ -49,6 +50,17 @@ static void out_why(struct out *o, const struct coil_cancellation *why)
     out_string(o, ",\"cancelled_at\":", why->site);
 }
 
+static void out_cases(struct out *o, const struct coil_task_info *t)
+{
+    coil__out(o, ",\"cases\":[");
+    for (size_t i = 0; i < t->case_count; i++) {
+        out_string(o, i ? ",{\"kind\":" : "{\"kind\":", coil__case_name(&t->cases[i]));
+        out_if(o, ",\"fd\":", t->cases[i].fd >= 0, t->cases[i].fd);
+        coil__out(o, "}");
+    }
+    coil__out(o, "]");
+}
+
 static void out_task(struct out *o, const struct coil_node *n, int64_t now_ns)
 {
     static const char *const states[] = {
@@ -60,16 +72,20 @@ static void out_task(struct out *o, const struct coil_node *n, int64_t now_ns)
     struct coil_task_info t;
     bool waits;
 
-    coil_task_look(n->task, &t);
+    (void)coil_node_look(n, &t);
     waits = t.state == COIL_TASK_WAITING;
     out_string(o, ",\"name\":", t.name);
     out_string(o, ",\"parent\":", t.parent);
     out_string(o, ",\"state\":", states[t.state]);
+    out_truth(o, ",\"dormant\":", t.dormant);
     out_string(o, ",\"waits_for\":", t.waits_for);
     out_string(o, ",\"whose\":", t.whose);
     out_if(o, ",\"fd\":", t.fd >= 0, t.fd);
+    if (t.cases)
+        out_cases(o, &t);
     out_if(o, ",\"since_ns\":", waits, t.since_ns);
     out_if(o, ",\"waited_ns\":", waits, now_ns > t.since_ns ? now_ns - t.since_ns : 0);
+    out_if(o, ",\"begins_ns\":", is_time(t.begins_ns), t.begins_ns);
     out_string(o, ",\"scope_site\":", t.scope_site);
     out_if(o, ",\"effective_deadline_ns\":", is_time(t.deadline_ns), t.deadline_ns);
     out_truth(o, ",\"effectively_cancelled\":", t.cancelled);
@@ -78,10 +94,8 @@ static void out_task(struct out *o, const struct coil_node *n, int64_t now_ns)
 static void out_node(struct out *o, const struct coil_node *n, int64_t now_ns)
 {
     static const char *const kinds[] = {
-        [COIL_NODE_LOOP] = "loop",
-        [COIL_NODE_TASK] = "task",
-        [COIL_NODE_SCOPE] = "scope",
-        [COIL_NODE_GROUP] = "group",
+        [COIL_NODE_LOOP] = "loop",   [COIL_NODE_TASK] = "task",    [COIL_NODE_SCOPE] = "scope",
+        [COIL_NODE_GROUP] = "group", [COIL_NODE_DORMANT] = "task",
     };
 
     out_string(o, n->depth ? ",\n{\"kind\":" : "\n{\"kind\":", kinds[n->kind]);
@@ -97,7 +111,7 @@ static void out_node(struct out *o, const struct coil_node *n, int64_t now_ns)
         out_number(o, ",\"tasks\":", (int64_t)n->task_count);
         out_number(o, ",\"dormant\":", (int64_t)n->dormant_count);
     }
-    if (n->kind == COIL_NODE_TASK)
+    if (n->kind == COIL_NODE_TASK || n->kind == COIL_NODE_DORMANT)
         out_task(o, n, now_ns);
     coil__out(o, "}");
 }

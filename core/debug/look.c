@@ -4,6 +4,7 @@
 #include "../op.h"
 #include "../sched/group.h"
 #include "../sched/loop.h"
+#include "../sync/select.h"
 
 static enum coil_node_kind kind_of(const struct scope *s)
 {
@@ -25,7 +26,7 @@ static void describe(const struct scope *s, int depth, struct coil_node *ret)
         .shielded = s->shielded,
         .requested = (s->asked & ASK_FINISH) != 0,
         .cancelled = (s->asked & ASK_STOP) != 0,
-        .opaque_ = s,
+        .opaque_ = {s},
     };
     coil__scope_describe(s, &ret->why);
     if (s->of_group) {
@@ -34,6 +35,38 @@ static void describe(const struct scope *s, int depth, struct coil_node *ret)
         ret->task_count = g->count;
         ret->dormant_count = g->dormant_count;
     }
+}
+
+static void describe_dormant(const struct dormant *d, int depth, struct coil_node *ret)
+{
+    *ret = (struct coil_node){
+        .kind = COIL_NODE_DORMANT,
+        .depth = depth,
+        .site = d->site,
+        .deadline_ns = d->deadline_ns,
+        .cancelled = d->fate != FATE_BEGIN && !d->gave_in,
+        .opaque_ = {&d->group->scope, d},
+    };
+    if (d->has_handle)
+        (void)coil_task_why_cancelled((const struct coil_handle *)d->handle, &ret->why);
+    else if (d->fate == FATE_BEGIN_LATE)
+        ret->why.cause = COIL_CAUSE_DEADLINE;
+}
+
+/* The dormant task that a node is. NULL: it is none. */
+static const struct dormant *dormant_of(const struct coil_node *n)
+{
+    return n->opaque_[1];
+}
+
+/* The dormant task after n: a group's first, or one's next. NULL: there is none. */
+static const struct dormant *next_dormant(const struct coil_node *n)
+{
+    const struct scope *s = n->opaque_[0];
+
+    if (!s->of_group)
+        return NULL;
+    return coil__dormant_next(container_of(s, const struct group, scope), dormant_of(n));
 }
 
 int coil_tree_first(struct coil_node *ret)
@@ -48,10 +81,16 @@ int coil_tree_first(struct coil_node *ret)
 
 int coil_tree_next(struct coil_node *n)
 {
-    const struct scope *s = n->opaque_;
-    const struct scope *next = coil__scope_walk(s, &s->loop->root);
-    int depth = n->depth + 1;
+    const struct scope *s = n->opaque_[0];
+    const struct dormant *d = next_dormant(n);
+    const struct scope *next;
+    int depth = n->depth + !dormant_of(n);
 
+    if (d) {
+        describe_dormant(d, depth, n);
+        return 1;
+    }
+    next = coil__scope_walk(s, &s->loop->root);
     if (!next)
         return 0;
     for (; s != next->parent; s = s->parent)
@@ -85,6 +124,7 @@ static void describe_wait(const struct coil_task *t, struct coil_task_info *ret)
         ret->whose = h->name;
     else if (!coil__op_waited_for(t, &ret->fd) || ret->fd < 0)
         ret->fd = -1;
+    ret->cases = coil__select_waited_for(t, &ret->case_count);
 }
 
 void coil_task_look(const struct coil_task *t, struct coil_task_info *ret)
@@ -98,6 +138,7 @@ void coil_task_look(const struct coil_task *t, struct coil_task_info *ret)
         .parent = parent ? parent->name : NULL,
         .state = state_of(t),
         .fd = -1,
+        .begins_ns = COIL_FOREVER,
         .scope_site = t->scope->site,
         .deadline_ns = coil__scope_effective_deadline(t->scope),
         .requested = scope_is_asked(t->scope),
@@ -107,4 +148,58 @@ void coil_task_look(const struct coil_task *t, struct coil_task_info *ret)
         coil__scope_describe(responsible, &ret->why);
     if (ret->state == COIL_TASK_WAITING)
         describe_wait(t, ret);
+}
+
+/* One that waits no longer begins, or ends, within this turn. */
+static enum coil_task_state state_of_dormant(const struct dormant *d)
+{
+    return d->watches && d->op.state == OP_DONE ? COIL_TASK_READY : COIL_TASK_WAITING;
+}
+
+static void describe_dormant_wait(const struct dormant *d, struct coil_task_info *ret)
+{
+    const int64_t armed_ns = timer_armed(&d->timer) ? d->timer.deadline_ns : COIL_FOREVER;
+
+    ret->waits_for = d->watches ? "something to read" : "its time";
+    ret->fd = d->watches ? d->op.fd : -1;
+    ret->since_ns = d->op.offset;
+    if (!d->is_deadline)
+        ret->begins_ns = armed_ns;
+    else if (armed_ns < ret->deadline_ns)
+        ret->deadline_ns = armed_ns;
+}
+
+static void look_at_dormant(const struct coil_node *n, struct coil_task_info *ret)
+{
+    const struct dormant *d = dormant_of(n);
+    const struct scope *s = &d->group->scope;
+    const struct scope *responsible = coil__scope_responsible(s);
+
+    *ret = (struct coil_task_info){
+        .name = coil__dormant_name(d),
+        .site = d->site,
+        .parent = d->group->host->name,
+        .state = state_of_dormant(d),
+        .dormant = 1,
+        .fd = -1,
+        .begins_ns = COIL_FOREVER,
+        .scope_site = s->site,
+        .deadline_ns = n->cancelled ? INT64_MIN : coil__scope_effective_deadline(s),
+        .requested = n->cancelled || s->seen & ASK_EITHER,
+        .cancelled = n->cancelled || responsible,
+        .why = n->why,
+    };
+    if (responsible)
+        coil__scope_describe(responsible, &ret->why);
+    if (ret->state == COIL_TASK_WAITING)
+        describe_dormant_wait(d, ret);
+}
+
+int coil_node_look(const struct coil_node *n, struct coil_task_info *ret)
+{
+    if (n->kind == COIL_NODE_TASK)
+        coil_task_look(n->task, ret);
+    else if (n->kind == COIL_NODE_DORMANT)
+        look_at_dormant(n, ret);
+    return n->kind == COIL_NODE_TASK || n->kind == COIL_NODE_DORMANT;
 }

@@ -1,8 +1,10 @@
 /* text.c - a dump for people: a line a task, a line a scope, indented. */
 #include "../sched/loop.h"
+#include "../sync/select.h"
 #include "dump.h"
 
-#define INDENT_MOST 32 /* levels; below that they are numbered */
+#define INDENT_MOST  32   /* levels; below that they are numbered */
+#define DORMANT_MOST 1000 /* of a group */
 
 static void out_indent(struct out *o, int depth)
 {
@@ -57,6 +59,19 @@ static void out_why(struct out *o, const struct coil_cancellation *why)
     }
 }
 
+static void out_cases(struct out *o, const struct coil_task_info *t)
+{
+    for (size_t i = 0; i < t->case_count; i++) {
+        coil__out(o, i ? ", " : " (");
+        coil__out(o, coil__case_name(&t->cases[i]));
+        if (t->cases[i].fd >= 0) {
+            coil__out(o, " fd ");
+            coil__out_number(o, t->cases[i].fd);
+        }
+    }
+    coil__out(o, ")");
+}
+
 static void out_wait(struct out *o, const struct coil_task_info *t, int64_t now_ns)
 {
     coil__out(o, "waits ");
@@ -67,6 +82,12 @@ static void out_wait(struct out *o, const struct coil_task_info *t, int64_t now_
     if (t->fd >= 0) {
         coil__out(o, " on fd ");
         coil__out_number(o, t->fd);
+    }
+    if (t->cases)
+        out_cases(o, t);
+    if (t->begins_ns != COIL_FOREVER) {
+        coil__out(o, " in ");
+        coil__out_duration(o, t->begins_ns - now_ns);
     }
 }
 
@@ -79,7 +100,7 @@ static void out_task(struct out *o, const struct coil_node *n, int64_t now_ns)
     };
     struct coil_task_info t;
 
-    coil_task_look(n->task, &t);
+    (void)coil_node_look(n, &t);
     coil__out(o, "task ");
     coil__out_words(o, t.name, "(no name)");
     coil__out(o, ": ");
@@ -87,6 +108,8 @@ static void out_task(struct out *o, const struct coil_node *n, int64_t now_ns)
         out_wait(o, &t, now_ns);
     else
         coil__out(o, states[t.state]);
+    if (t.dormant)
+        coil__out(o, ", dormant");
     out_deadline(o, t.deadline_ns, now_ns);
     if (t.cancelled && !n->cancelled)
         coil__out(o, ", cancelled from above");
@@ -99,7 +122,7 @@ static void out_scope(struct out *o, const struct coil_node *n, int64_t now_ns)
         out_count(o, n->task_count, " task", " tasks");
         if (n->dormant_count) {
             coil__out(o, ", of which ");
-            out_count(o, n->dormant_count, " has no stack yet", " have no stack yet");
+            out_count(o, n->dormant_count, " is dormant", " are dormant");
         }
     } else {
         coil__out(o, n->shielded ? "shield" : "scope");
@@ -126,13 +149,18 @@ static void out_loop(struct out *o, const struct loop *loop, int64_t now_ns)
     coil__out_number(o, (int64_t)loop->turns);
 }
 
+static bool is_task(const struct coil_node *n)
+{
+    return n->kind == COIL_NODE_TASK || n->kind == COIL_NODE_DORMANT;
+}
+
 static void out_node(struct out *o, const struct coil_node *n, const struct loop *loop,
                      int64_t now_ns)
 {
     out_indent(o, n->depth);
     if (n->kind == COIL_NODE_LOOP)
         out_loop(o, loop, now_ns);
-    else if (n->kind == COIL_NODE_TASK)
+    else if (is_task(n))
         out_task(o, n, now_ns);
     else
         out_scope(o, n, now_ns);
@@ -143,16 +171,35 @@ static void out_node(struct out *o, const struct coil_node *n, const struct loop
     if (n->cancelled)
         out_why(o, &n->why);
     if (n->kind != COIL_NODE_LOOP) {
-        coil__out(o, n->kind == COIL_NODE_TASK ? ", spawned at " : ", begun at ");
+        coil__out(o, is_task(n) ? ", spawned at " : ", begun at ");
         coil__out_words(o, n->site, "(unknown)");
     }
     coil__out(o, "\n");
 }
 
+/* Who is woken at night looks for what is stuck, among a million connections that say nothing. */
+static void out_more(struct out *o, const struct coil_node *n, size_t count)
+{
+    out_indent(o, n->depth);
+    coil__out(o, "and ");
+    coil__out_number(o, (int64_t)count);
+    coil__out(o, " more, dormant\n");
+}
+
 void coil__dump_text(struct out *o, const struct loop *loop, int64_t now_ns)
 {
     struct coil_node n;
+    size_t dormant_count = 0; /* of the last group */
+    size_t dormant = 0;       /* of these, seen */
 
-    for (int more = coil_tree_first(&n); more && o->result >= 0; more = coil_tree_next(&n))
-        out_node(o, &n, loop, now_ns);
+    for (int more = coil_tree_first(&n); more && o->result >= 0; more = coil_tree_next(&n)) {
+        if (n.kind == COIL_NODE_GROUP) {
+            dormant_count = n.dormant_count;
+            dormant = 0;
+        }
+        if (n.kind != COIL_NODE_DORMANT || dormant++ < DORMANT_MOST)
+            out_node(o, &n, loop, now_ns);
+        else if (dormant == DORMANT_MOST + 1)
+            out_more(o, &n, dormant_count - DORMANT_MOST);
+    }
 }

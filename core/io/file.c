@@ -14,6 +14,7 @@
 
 #include "../op.h"
 #include "../sched/loop.h"
+#include "../sync/lot.h"
 
 /* A call and its arguments. The pool thread sees only this; it lives on the caller's stack, which
  * does not return before the call has. */
@@ -128,6 +129,20 @@ int coil_ftruncate(int fd, off_t length)
     if (length < 0)
         return -EINVAL;
     return (int)run_with(&(struct file_call){.number = length}, fd, CALLS_FTRUNCATE, do_ftruncate);
+}
+
+static ssize_t do_truncate(struct op *op)
+{
+    return truncate(of(op)->paths[0], of(op)->number);
+}
+
+int coil_truncate(const char *path, off_t length)
+{
+    struct file_call c = {.fds = {-1, -1}, .paths = {path}, .number = length};
+
+    if (length < 0)
+        return -EINVAL;
+    return path ? (int)run(&c, CALLS_TRUNCATE, do_truncate) : -EFAULT;
 }
 
 static ssize_t do_statx(struct op *op)
@@ -246,6 +261,43 @@ ssize_t coil_getdents(int fd, void *buf, size_t n)
     return n > INT_MAX ? -EINVAL
                        : run_with(&(struct file_call){.buf = buf, .size = n}, fd, CALLS_GETDENTS,
                                   do_getdents);
+}
+
+/* Has d an entry in its buffer: 1, 0 or an error. Also taking one from there is a checkpoint. */
+static int directory_fill(struct coil_directory *d)
+{
+    ssize_t n;
+
+    if (d->at_ < d->end_) {
+        struct coil_task *self = coil__sync_self("coil_directory_next");
+        int r = task_checkpoint(self);
+
+        return r < 0 ? r : sync_answer(self, 1);
+    }
+    n = coil_getdents(d->fd, d->buf_, sizeof(d->buf_));
+    if (n <= 0)
+        return (int)n;
+    d->at_ = 0;
+    d->end_ = (unsigned int)n;
+    return 1;
+}
+
+int coil_directory_next(struct coil_directory *d, struct coil_entry *ret)
+{
+    const struct dirent64 *e;
+    int r;
+
+    if (!d || !ret)
+        return -EFAULT;
+    do {
+        r = directory_fill(d);
+        if (r <= 0)
+            return r;
+        e = (const struct dirent64 *)((const char *)d->buf_ + d->at_);
+        d->at_ += e->d_reclen;
+    } while (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0);
+    *ret = (struct coil_entry){.name = e->d_name, .inode = e->d_ino, .type = e->d_type};
+    return 1;
 }
 
 /* On a copy: a template that did not work is to stay one. */

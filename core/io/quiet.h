@@ -1,4 +1,5 @@
-/* quiet.h - writing to a pipe without SIGPIPE: blocked, and taken back if it was we who raised it. */
+/* quiet.h - writing to a pipe without SIGPIPE: it is blocked meanwhile, and taken back if it was we
+ * who raised it. */
 #ifndef CORE_IO_QUIET_H
 #define CORE_IO_QUIET_H
 

@@ -15,39 +15,7 @@
 #include "loop.h"
 #include "park.h"
 
-#define CHUNK_SIZE (64 * 1024) /* no allocator has to round that up */
-
-/* What becomes of one that waits no longer. While the backend has not let go of its op yet, a later
- * decision may only be a graver one. */
-enum fate {
-    FATE_BEGIN,
-    FATE_BEGIN_LATE, /* cancelled by its deadline, to meet that at its first checkpoint */
-    FATE_END,        /* without having run */
-};
-
-/* It waits for timer, and, if it watches, for op: one of a million, so nothing is here twice. */
-struct dormant {
-    struct list link; /* in its group; in the pool if it is free */
-    struct group *group;
-    union {
-        struct handle *handle; /* has_handle: it knows the name */
-        const char *name;
-    };
-    coil_task_fn *fn;
-    void *arg;
-    const char *site;
-    int64_t deadline_ns; /* the task's own; COIL_FOREVER: none */
-    uint8_t stack_class;
-    uint8_t role; /* of the task that it was */
-    uint8_t fate; /* enum fate */
-    bool has_handle : 1;
-    bool watches : 1;     /* op, which is the backend's or over, its mail on the way to us */
-    bool gave_in : 1;     /* it ends with its group */
-    bool is_deadline : 1; /* timer is for its deadline, and not for its time */
-    struct timer timer;   /* its deadline_ns, before it sleeps: its time; watching, its limit */
-    struct op op;         /* its fd, before it sleeps */
-};
-
+#define CHUNK_SIZE  (64 * 1024) /* no allocator has to round that up */
 #define CHUNK_COUNT ((CHUNK_SIZE - sizeof(void *)) / sizeof(struct dormant))
 
 struct dormant_chunk {
@@ -99,7 +67,7 @@ static bool is_cancelled(const struct dormant *d)
     return d->fate != FATE_BEGIN;
 }
 
-static const char *name_of(const struct dormant *d)
+const char *coil__dormant_name(const struct dormant *d)
 {
     return d->has_handle ? d->handle->name : d->name;
 }
@@ -107,6 +75,20 @@ static const char *name_of(const struct dormant *d)
 static struct handle *handle_of(const struct dormant *d)
 {
     return d->has_handle ? d->handle : NULL;
+}
+
+/* l is d's now, which waits. */
+static void keep_locals(struct dormant *d, struct locals *l)
+{
+    d->op.ptr = l;
+}
+
+static struct locals *take_locals(struct dormant *d)
+{
+    struct locals *l = d->op.ptr;
+
+    d->op.ptr = NULL;
+    return l;
 }
 
 /* Takes d out of its group, and forgets it. */
@@ -126,23 +108,20 @@ const struct dormant *coil__dormant_next(const struct group *g, const struct dor
     return container_of(next, struct dormant, link);
 }
 
-struct dormant_info coil__dormant_look(const struct dormant *d)
-{
-    return (struct dormant_info){name_of(d), d->site, d->watches ? d->op.fd : -1};
-}
-
 /* Ends d, which never ran, with code. */
 static void end(struct dormant *d, int code)
 {
-    const struct error_record e = {.code = code, .task = name_of(d), .site = d->site};
+    const struct error_record e = {.code = code, .task = coil__dormant_name(d), .site = d->site};
     struct group *g = d->group;
     struct handle *h = handle_of(d);
+    struct locals *l = take_locals(d);
     bool gave_in = d->gave_in;
 
     if (h)
-        h->dormant = NULL; /* a failure calls abort functions, which may cancel by it */
+        h->dormant = NULL; /* what follows calls the user's, who may cancel by it */
     leave(d);
     g->scope.loop->living--;
+    coil__locals_drop(g->scope.loop, &l);
     coil__group_lost(g, h, &e, gave_in);
 }
 
@@ -152,15 +131,15 @@ static void begin(struct dormant *d)
     const bool late = d->fate == FATE_BEGIN_LATE;
     struct group *g = d->group;
     struct loop *loop = g->scope.loop;
-    struct coil_task *t =
-        coil__task_new(loop, &g->scope, d->fn, d->arg, d->stack_class, name_of(d), d->site);
+    struct coil_task *t = coil__task_new(loop, &g->scope, d->fn, d->arg, d->stack_class,
+                                         coil__dormant_name(d), d->site);
 
     if (!t) {
         end(d, late ? -ECANCELED : -ENOMEM);
         return;
     }
-    if (t->locals) /* of whoever happens to run; its spawner's are forgotten */
-        coil__locals_drop(loop, &t->locals);
+    coil__locals_drop(loop, &t->locals); /* of whoever happens to run */
+    t->locals = take_locals(d);
     loop->living--; /* it was counted */
     t->group = g;
     t->role = d->role;
@@ -259,6 +238,7 @@ static int fall_asleep(struct loop *loop, struct dormant *d)
     d->is_deadline = d->watches || d->deadline_ns < at_ns;
     if (d->deadline_ns < at_ns)
         at_ns = d->deadline_ns;
+    d->op.offset = loop->now_ns;
     d->timer = (struct timer){.fire = time_has_come};
     if (d->watches && d->op.state == OP_DONE)
         watch_done(&d->op);
@@ -386,6 +366,7 @@ static int spawn(struct coil_group *public, const struct dormant *how, coil_task
         d->handle = (struct handle *)options->handle;
         coil__handle_begin(d->handle, name, g);
     }
+    keep_locals(d, here_task() ? locals_share(here_task()->locals) : NULL);
     g->count++;
     join(g, d);
     return 0;
@@ -475,6 +456,8 @@ int coil__dormant_again(struct coil_task *self, int result)
     }
     (void)scope_leave(&self->own, 0);
     coil__errors_free(loop, self->errors);
+    keep_locals(d, self->locals);
+    self->locals = NULL;
     join(d->group, d);
     self->state = TASK_ENDED;
     report(loop, HOOK_EXITED, self); /* it comes back as a new one */

@@ -2,14 +2,48 @@
 #ifndef CORE_SCHED_DORMANT_H
 #define CORE_SCHED_DORMANT_H
 
-#include "../list.h"
+#include "../../include/coil/group.h"
+#include "../backend.h"
+#include "timer.h"
 
 struct coil_cancellation;
 struct coil_task;
-struct dormant;
 struct dormant_chunk;
 struct group;
+struct handle;
 struct loop;
+
+/* What becomes of one that waits no longer. While the backend has not let go of its op yet, a later
+ * decision may only be a graver one. */
+enum fate {
+    FATE_BEGIN,
+    FATE_BEGIN_LATE, /* cancelled by its deadline, to meet that at its first checkpoint */
+    FATE_END,        /* without having run */
+};
+
+/* It waits for timer, and, if it watches, for op: one of a million, so nothing is here twice. */
+struct dormant {
+    struct list link; /* in its group; in the pool if it is free */
+    struct group *group;
+    union {
+        struct handle *handle; /* has_handle: it knows the name */
+        const char *name;
+    };
+    coil_task_fn *fn;
+    void *arg;
+    const char *site;
+    int64_t deadline_ns; /* the task's own; COIL_FOREVER: none */
+    uint8_t stack_class;
+    uint8_t role; /* of the task that it was */
+    uint8_t fate; /* enum fate */
+    bool has_handle;
+    bool watches;       /* op, which is the backend's or over, its mail on the way to us */
+    bool gave_in;       /* it ends with its group */
+    bool is_deadline;   /* timer is for its deadline, and not for its time */
+    struct timer timer; /* its deadline_ns, before it sleeps: its time; watching, its limit */
+    struct op op;       /* its fd, before it sleeps. A poll moves no bytes, so two words are ours:
+                         * ptr is its slots, offset when it fell asleep, by the loop's clock */
+};
 
 /* They come in chunks, which stay until the loop ends. */
 struct dormant_pool {
@@ -30,13 +64,7 @@ void coil__dormants_tell(struct group *g);
 /* For who looks on: the next of g's after d, oldest first; the first after NULL. NULL: none. */
 const struct dormant *coil__dormant_next(const struct group *g, const struct dormant *d);
 
-struct dormant_info {
-    const char *name;
-    const char *site; /* of its spawn */
-    int fd;           /* that it waits to be readable; < 0: it waits for its time */
-};
-
-struct dormant_info coil__dormant_look(const struct dormant *d);
+const char *coil__dormant_name(const struct dormant *d);
 
 /* The calling task has said that it goes back to sleep, and its function has returned result. Does
  * not come back if so it is; else the task ends, with what this returns. */

@@ -306,8 +306,7 @@ int coil_group_end_at(struct coil_group *public, int rc, const char *site)
     }
     if (g->first_error)
         return g->first_error;
-    self->told_to_stop |=
-        rc == -ECANCELED; /* by its tasks, which gave in; it has not been itself */
+    self->told_to_stop |= rc == -ECANCELED; /* as its tasks were, if not itself */
     return rc;
 }
 

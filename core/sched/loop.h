@@ -104,6 +104,7 @@ static inline int descriptor_get(struct loop *loop, int fd, struct descriptor **
 /* Reads the clock. */
 static inline int64_t loop_now(struct loop *loop)
 {
+    handicap(loop, 200);
     loop->now_ns = loop->ops->now(loop->backend);
     return loop->now_ns;
 }

@@ -38,6 +38,7 @@ static inline struct coil_task *pop_ready(struct loop *loop)
 {
     struct coil_task *t = loop->ready_head;
 
+    handicap(t, 130);
     loop->ready_head = t->next_ready;
     if (!loop->ready_head)
         loop->ready_tail = &loop->ready_head;
@@ -112,6 +113,7 @@ static inline void meet_deadlines(struct loop *loop)
  * cancelled task is refused. 0 or -ECANCELED. */
 static inline int task_checkpoint(struct coil_task *self)
 {
+    handicap(self, 60);
     meet_deadlines(self->loop);
     return task_must_stop(self) ? task_refuse(self) : 0;
 }
@@ -124,6 +126,7 @@ bool coil__abort_now(struct coil_task *self);
 static inline void park_begin(struct coil_task *self, coil_abort_fn *abort_fn, void *ctx,
                               const char *what)
 {
+    handicap(what, 50);
     self->state = TASK_PARKED;
     self->since_ns = self->loop->now_ns;
     self->abort = abort_fn;

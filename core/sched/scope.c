@@ -202,6 +202,7 @@ void coil__scope_cancel(struct scope *s, enum coil_cause cause, const char *reas
 {
     if (s->asked & ASK_STOP || s->state == SCOPE_ENDED)
         return;
+    handicap(s, 300);
     s->asked |= ASK_STOP;
     s->cause = (uint8_t)cause;
     s->reason = reason;

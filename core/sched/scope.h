@@ -107,6 +107,7 @@ static inline bool scope_is_asked(const struct scope *s)
 static inline void scope_join(struct scope *s, struct scope *parent, struct coil_task *task,
                               const char *site)
 {
+    handicap(parent, 75);
     s->parent = parent;
     s->task = task;
     s->site = site;

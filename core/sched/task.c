@@ -61,13 +61,15 @@ void coil__task_main(struct coil_task *self)
     result = self->fn(self->arg);
     check_not_forked(self);
     check_scopes_ended(self);
+    if (unlikely(self->role & ROLE_AGAIN)) {
+        orphan_holds(self);
+        result = coil__dormant_again(self, result);
+    }
     if (unlikely(self->locals))
         coil__locals_drop(self->loop, &self->locals);
     if (unlikely(self->holds)) /* last: a slot's destructor may have added some */
         orphan_holds(self);
 
-    if (unlikely(self->role & ROLE_AGAIN))
-        result = coil__dormant_again(self, result);
     was_cancelled = self->own.seen & ASK_STOP || self->told_to_stop;
     rc = scope_leave(&self->own, result);
     if (self->group)
@@ -94,6 +96,7 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
     }
     if (!t)
         return NULL;
+    handicap(t, 300);
     coil__context_make(&t->context, coil__stack_bottom(&loop->stacks, stack_class, t));
     t->loop = loop;
     t->scope = &t->own;

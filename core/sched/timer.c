@@ -47,6 +47,7 @@ void coil__timer_add(struct timers *all, struct timer *t, int64_t deadline_ns)
     assert(deadline_ns >= 0);
     assert(deadline_ns != INT64_MAX);
 
+    handicap(t, 100);
     t->deadline_ns = deadline_ns;
     place(all, t);
     all->count++;

@@ -201,10 +201,10 @@ int coil__broadcast_receive(struct broadcast_receiver *r, void *item, const char
     if (rc < 0)
         return rc;
     rc = coil__broadcast_try_receive(r, item);
-    return rc == -EAGAIN
-               ? lot_wait(&r->lot, self, item,
-                          r->broadcast->forgets ? "a newer value" : "an item of a broadcast")
-               : sync_answer(self, rc);
+    if (rc != -EAGAIN)
+        return sync_answer(self, rc);
+    return lot_wait(&r->lot, self, item,
+                    r->broadcast->forgets ? "a newer value" : "an item of a broadcast");
 }
 
 void coil__broadcast_leave(struct broadcast_receiver *r)

@@ -16,15 +16,17 @@ struct waiter {
     struct waiter *prev;
     struct lot *lot; /* NULL: in none */
     struct coil_task *task;
-    void *item;         /* what is to be filled in or taken; the lot's owner knows */
-    size_t count;       /* how much is wanted; likewise */
-    const void *handle; /* through which one it waits, if there are several; likewise */
+    void *item; /* what is to be filled in or taken; the lot's owner knows */
+    union {
+        size_t count;       /* how much is wanted; likewise */
+        const void *handle; /* through which one it waits, if there are several; likewise */
+    };
     struct waiter
         *others; /* of a select: its waiters, all in one array. NULL: there is just this */
-    unsigned int others_count;
     /* Called when it has left without being woken: has those go on in whose way it stood. May wake
      * others. NULL: it was in nobody's. */
     void (*left)(struct waiter *w, struct lot *lot);
+    unsigned int others_count;
     bool woken; /* by whoever took it out, not by a cancel */
 };
 
@@ -68,8 +70,8 @@ void coil__lot_remove(struct waiter *w);
 /* An abort function: takes a waiter out of all lots it waits in. DONE. */
 enum coil_abort coil__lot_leave(void *waiter);
 
-/* Waits in lot, with w, of which item, count, handle and left are the caller's. 0 or more: the result
- * given to lot_wake. -ECANCELED: w is out of the lot. In either case the lot may be gone. No
+/* Waits in lot, with w, of which item, count, handle and left are the caller's. 0 or more: the
+ * result given to lot_wake. -ECANCELED: w is out of the lot. In either case the lot may be gone. No
  * checkpoint before: for that see task_checkpoint. */
 static inline int coil__lot_wait(struct lot *lot, struct waiter *w, const char *what)
 {

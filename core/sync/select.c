@@ -1,5 +1,5 @@
 /* select.c - waiting for the first of several things. */
-#include "../../include/coil/select.h"
+#include "select.h"
 
 #include "../op.h"
 #include "barrier.h"
@@ -18,6 +18,7 @@
 /* Adding a kind: its number and its macro in coil/select.h; here its functions, and a line of the
  * table. */
 struct kind {
+    const char *name; /* for a dump */
     /* Has c happen if it can without waiting: true, and *ret is what its call would return. */
     bool (*try)(const struct coil_case *c, int *ret);
     /* Where to wait for it; whoever wakes us there has it happen. NULL: a descriptor. */
@@ -209,22 +210,23 @@ static bool try_descriptor(const struct coil_case *c, int *ret)
 }
 
 static const struct kind kinds[] = {
-    [COIL_CASE_KIND_RECEIVE] = {try_receive, lot_of_receivers, true},
-    [COIL_CASE_KIND_SEND] = {try_send, lot_of_senders, true},
-    [COIL_CASE_KIND_BROADCAST] = {try_broadcast, lot_of_broadcast, true},
-    [COIL_CASE_KIND_LATEST] = {try_broadcast, lot_of_broadcast, true},
-    [COIL_CASE_KIND_EVENT] = {try_event, lot_of_event, false},
-    [COIL_CASE_KIND_WATCH] = {try_watch, lot_of_watch, true},
-    [COIL_CASE_KIND_FUTURE] = {try_future, lot_of_future, false},
-    [COIL_CASE_KIND_LOCK] = {try_lock, lot_of_lock, false},
-    [COIL_CASE_KIND_READ_LOCK] = {try_rwlock, lot_of_rwlock, false, stand_for_rwlock},
-    [COIL_CASE_KIND_WRITE_LOCK] = {try_rwlock, lot_of_rwlock, false, stand_for_rwlock},
-    [COIL_CASE_KIND_SEMAPHORE] = {try_semaphore, lot_of_semaphore, false},
-    [COIL_CASE_KIND_LIMITER] = {try_limiter, lot_of_limiter, true, stand_for_limiter},
-    [COIL_CASE_KIND_BARRIER] = {try_barrier, lot_of_barrier, false, stand_for_barrier},
-    [COIL_CASE_KIND_LOT] = {try_lot, lot_of_lot, false},
-    [COIL_CASE_KIND_READABLE] = {try_descriptor, NULL, false},
-    [COIL_CASE_KIND_WRITABLE] = {try_descriptor, NULL, false},
+    [COIL_CASE_KIND_RECEIVE] = {"receive", try_receive, lot_of_receivers, true},
+    [COIL_CASE_KIND_SEND] = {"send", try_send, lot_of_senders, true},
+    [COIL_CASE_KIND_BROADCAST] = {"broadcast", try_broadcast, lot_of_broadcast, true},
+    [COIL_CASE_KIND_LATEST] = {"latest value", try_broadcast, lot_of_broadcast, true},
+    [COIL_CASE_KIND_EVENT] = {"event", try_event, lot_of_event, false},
+    [COIL_CASE_KIND_WATCH] = {"watch", try_watch, lot_of_watch, true},
+    [COIL_CASE_KIND_FUTURE] = {"future", try_future, lot_of_future, false},
+    [COIL_CASE_KIND_LOCK] = {"lock", try_lock, lot_of_lock, false},
+    [COIL_CASE_KIND_READ_LOCK] = {"read lock", try_rwlock, lot_of_rwlock, false, stand_for_rwlock},
+    [COIL_CASE_KIND_WRITE_LOCK] = {"write lock", try_rwlock, lot_of_rwlock, false,
+                                   stand_for_rwlock},
+    [COIL_CASE_KIND_SEMAPHORE] = {"semaphore", try_semaphore, lot_of_semaphore, false},
+    [COIL_CASE_KIND_LIMITER] = {"limiter", try_limiter, lot_of_limiter, true, stand_for_limiter},
+    [COIL_CASE_KIND_BARRIER] = {"barrier", try_barrier, lot_of_barrier, false, stand_for_barrier},
+    [COIL_CASE_KIND_LOT] = {"lot", try_lot, lot_of_lot, false},
+    [COIL_CASE_KIND_READABLE] = {"readable", try_descriptor, NULL, false},
+    [COIL_CASE_KIND_WRITABLE] = {"writable", try_descriptor, NULL, false},
 };
 
 static const struct kind *kind_of(const struct coil_case *c)
@@ -254,6 +256,7 @@ static int check(const struct coil_case *cases, size_t count)
     for (size_t i = 0; i < count; i++) {
         if (unlikely(!is_right(&cases[i])))
             return -EINVAL;
+        handicap(cases, 30);
         descriptors += is_descriptor(&cases[i]);
     }
     return descriptors;
@@ -285,6 +288,7 @@ struct look {
 /* One wait; on the stack of the task, like all it points to. */
 struct selection {
     struct coil_task *task;
+    const struct coil_case *cases;
     struct waiter *waiters; /* one for each case; that of a descriptor is in no lot */
     size_t count;
     struct look *looks; /* those that have begun */
@@ -403,19 +407,37 @@ static void end_looks(struct selection *s, struct coil_case *cases, int happened
     }
 }
 
+static const char select_words[] = "select";
+
+const struct coil_case *coil__select_waited_for(const struct coil_task *t, size_t *ret_count)
+{
+    const struct selection *s = t->abort_ctx;
+
+    if (t->waits_for != select_words)
+        return NULL;
+    *ret_count = s->count;
+    return s->cases;
+}
+
+const char *coil__case_name(const struct coil_case *c)
+{
+    return c->kind >= 1 && (size_t)c->kind < count_of(kinds) ? kind_of(c)->name : "nothing";
+}
+
 static int wait_for_one(struct coil_task *self, struct coil_case *cases, size_t count,
                         size_t descriptors)
 {
     struct waiter waiters[count];
     struct look looks[descriptors + 1];
-    struct selection s = {.task = self, .waiters = waiters, .count = count, .looks = looks};
+    struct selection s = {
+        .task = self, .cases = cases, .waiters = waiters, .count = count, .looks = looks};
     int r;
 
     r = stand_in_lots(&s, cases);
     if (r == -EAGAIN)
         r = begin_looks(&s, cases);
     if (r == -EAGAIN)
-        r = which(&s, cases, park(self, leave, &s, "select"));
+        r = which(&s, cases, park(self, leave, &s, select_words));
     else
         (void)leave(&s);
     end_looks(&s, cases, r);

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* "max 100000" says no number, and limits nothing. UINT_MAX: so does this one, or it is not there. */
+/* "max 100000" says no number, and limits nothing. UINT_MAX: so it says, or is not there. */
 static unsigned int cpus_by(const char *file)
 {
     FILE *f = fopen(file, "re");

@@ -26,10 +26,10 @@ extern "C" {
  *
  * A side can have any number of handles: give each task a clone of its own and have it closed
  * there, and the channel ends by itself when the last of a side is. Items are copied, straight into
- * the memory of a waiting receiver if there is one. A handle is memory of the caller's, closed until
- * it is opened (zeroed, or initialised so: calls answer -EBADF); it may be moved while nobody waits
- * on it, not copied. All handles of a channel belong to the tasks of one loop; it may be opened,
- * filled and closed without any. (anyio: create_memory_object_stream) */
+ * the memory of a waiting receiver if there is one. A handle is memory of the caller's, closed
+ * until it is opened (zeroed, or initialised so: calls answer -EBADF); it may be moved while nobody
+ * waits on it, not copied. All handles of a channel belong to the tasks of one loop; it may be
+ * opened, filled and closed without any. (anyio: create_memory_object_stream) */
 struct coil_sender {
     uint64_t opaque_[2];
 };
@@ -127,8 +127,8 @@ COIL_API int coil_receiver_stats(const struct coil_receiver *r, struct coil_chan
  *          ...
  *
  * The handles are memory of the caller's, closed until they are opened, as with channels. The
- * sender's may be moved; a receiver's stays where it is until it is closed. Memory, loops and threads
- * as with channels. (tokio: broadcast) */
+ * sender's may be moved; a receiver's stays where it is until it is closed. Memory, loops and
+ * threads as with channels. (tokio: broadcast) */
 struct coil_broadcast {
     uint64_t opaque_[2];
 };

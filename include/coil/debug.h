@@ -5,6 +5,7 @@
 #include "common.h"
 #include "lowlevel.h"
 #include "scope.h"
+#include "select.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -18,9 +19,8 @@ extern "C" {
  *      struct coil_task_info t;
  *
  *      for (int more = coil_tree_first(&n); more; more = coil_tree_next(&n)) {
- *          if (n.kind != COIL_NODE_TASK)
+ *          if (!coil_node_look(&n, &t))            // not a task
  *              continue;
- *          coil_task_look(n.task, &t);
  *          ...
  *      }
  *
@@ -31,21 +31,23 @@ enum coil_node_kind {
     COIL_NODE_TASK,
     COIL_NODE_SCOPE,
     COIL_NODE_GROUP,
+    COIL_NODE_DORMANT, /* a task without a stack (group.h); it comes right after its group */
 };
 
 struct coil_node {
     enum coil_node_kind kind;
-    int depth;                    /* the root's is 0 */
-    const struct coil_task *task; /* the task; of a scope, who began it; NULL: the root */
-    const char *site;             /* file:line of the spawn, or the begin */
-    size_t task_count;            /* of a group: how many have not ended; */
-    size_t dormant_count;         /* of these, how many have no stack yet, and are no nodes */
-    int64_t deadline_ns;          /* its own; COIL_FOREVER if none */
+    int depth; /* the root's is 0 */
+    const struct coil_task
+        *task;            /* the task; of a scope, who began it; NULL: the root, or dormant */
+    const char *site;     /* file:line of the spawn, or the begin */
+    size_t task_count;    /* of a group: how many have not ended; */
+    size_t dormant_count; /* of these, how many are dormant */
+    int64_t deadline_ns;  /* its own; COIL_FOREVER if none */
     int shielded;
     int requested;                /* asked to finish, softly */
     int cancelled;                /* asked to stop: itself, not an ancestor */
     struct coil_cancellation why; /* if cancelled */
-    const void *opaque_;
+    const void *opaque_[2];
 };
 
 /* 1: *ret is the root.  0: this thread runs no loop. */
@@ -67,11 +69,15 @@ struct coil_task_info {
     const char *site;   /* of the spawn */
     const char *parent; /* the name of the task that owns its group; NULL: the main task's */
     enum coil_task_state state;
+    int dormant; /* it has no stack, and no scope but its group's */
 
     /* While it waits. */
-    const char *waits_for; /* "recv", "sleep", "group end", or what coil_park was told */
-    const char *whose;     /* the task's name, if it waits for the end of one; else NULL */
-    int fd;                /* the descriptor, if it waits for one; else -1 */
+    const char *waits_for;         /* "recv", "sleep", "group end", or what coil_park was told */
+    const char *whose;             /* the task's name, if it waits for the end of one; else NULL */
+    int fd;                        /* the descriptor, if it waits for one; else -1 */
+    const struct coil_case *cases; /* what it selects from, in its own array; NULL: it does not */
+    size_t case_count;
+    int64_t begins_ns; /* when, if it is dormant and waits for its time; else COIL_FOREVER */
     /* By the loop's own clock, which is read when it wakes, when a timer may be due, and every 256
      * turns: early by that much, never late. */
     int64_t since_ns;
@@ -87,10 +93,16 @@ struct coil_task_info {
 /* Describes a task of this thread's loop. */
 COIL_API void coil_task_look(const struct coil_task *t, struct coil_task_info *ret);
 
+/* Describes the task that a node is, dormant or not.
+ * 1.  0: it is no task. */
+COIL_API int coil_node_look(const struct coil_node *n, struct coil_task_info *ret);
+
 /* --- The dump -----------------------------------------------------------------------------------
  *
  * The whole tree, written for somebody who is woken at night, or for a program. Text has a line for
- * each task and each scope, indented. JSON is one object: `nodes` are in the order of
+ * each task and each scope, indented; of a group's dormant tasks, for the 1,000 that have waited
+ * longest, and then for how many more there are. JSON has all. It is one object: `nodes` are in the
+ * order of
  * coil_tree_next, each with its `depth`, so a node's parent is the last one before it with a
  * smaller depth; times are nanoseconds, null where there is none. */
 enum coil_dump_format {

@@ -33,6 +33,7 @@ COIL_API COIL_MUST_CHECK int coil_openat2(int dirfd, const char *path, const str
 COIL_API COIL_MUST_CHECK int coil_fsync(int fd);
 COIL_API COIL_MUST_CHECK int coil_fdatasync(int fd);
 COIL_API COIL_MUST_CHECK int coil_ftruncate(int fd, off_t length);
+COIL_API COIL_MUST_CHECK int coil_truncate(const char *path, off_t length);
 
 struct statx;
 COIL_API COIL_MUST_CHECK int coil_statx(int dirfd, const char *path, int flags, unsigned int mask,
@@ -51,6 +52,32 @@ COIL_API COIL_MUST_CHECK ssize_t coil_readlinkat(int dirfd, const char *path, ch
 /* Reads directory entries (struct dirent64, as getdents64(2) lays them out) from an open directory.
  * > 0: so many bytes of them.  0: no more. */
 COIL_API COIL_MUST_CHECK ssize_t coil_getdents(int fd, void *buf, size_t n);
+
+/* The same, one by one, without "." and "..":
+ *
+ *      struct coil_directory d = {.fd = fd};
+ *      struct coil_entry e;
+ *      int r;
+ *
+ *      while ((r = coil_directory_next(&d, &e)) > 0)
+ *          puts(e.name);
+ *
+ * d is the caller's, and so is fd, which it neither closes nor rewinds. */
+struct coil_directory {
+    int fd;
+    unsigned int at_; /* coil's own, as all below */
+    unsigned int end_;
+    uint64_t buf_[512];
+};
+
+struct coil_entry {
+    const char *name; /* in d, until the next call */
+    uint64_t inode;
+    unsigned char type; /* DT_REG, DT_DIR and so on (dirent.h); DT_UNKNOWN: ask coil_statx */
+};
+
+/* 1: *ret is an entry.  0: no more.  -ECANCELED: none was taken. */
+COIL_API COIL_MUST_CHECK int coil_directory_next(struct coil_directory *d, struct coil_entry *ret);
 
 /* Make a file or directory with a name nobody had; the six X at the end of path are replaced. A
  * file without a name: coil_openat with O_TMPFILE. coil_mkostemp: the descriptor.  coil_mkdtemp:

@@ -20,10 +20,11 @@ extern "C" {
  *      log_line(coil_local_get(&request), "...");
  *
  * A task begins with what its spawner had at that moment (with nothing, if spawned by an abort
- * function or a hook, and if it had no stack until it began). Setting a slot changes it for the
- * calling task only. A key is known by its address, and serves any number of tasks, loops and
- * threads; there may be any number of keys, a few in each task. Spawning copies one pointer.
- * (Python: contextvars; trio: RunVar for a loop) */
+ * function or a hook), also if it has no stack until it begins; one that goes back to sleep
+ * (coil_again_later) keeps what it has. Setting a slot changes it for the calling task only. A key
+ * is known by its address, and serves any number of tasks, loops and threads; there may be any
+ * number of keys, a few in each task. Spawning copies one pointer. (Python: contextvars; trio:
+ * RunVar for a loop) */
 struct coil_local {
     /* What becomes of a value once no task (or the loop) has it any more; NULL: nothing. It runs on
      * the loop's thread as no task, and must not wait. */

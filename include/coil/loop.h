@@ -73,9 +73,10 @@ COIL_API const char *coil_backend_reason(void);
 COIL_API const char *coil_run_error(void);
 
 /* Counters of this thread's loop. Not for other threads: they ask for a JSON dump, which has them
- * (coil_dumper, debug.h). */
+ * (coil_dumper, debug.h). Of buffers there is nothing to count: an operation reads into its task's
+ * own memory, and the library lends none. What a channel holds, coil_sender_stats says. */
 struct coil_stats {
-    size_t tasks;             /* not ended */
+    size_t tasks;             /* not ended, dormant ones too */
     size_t ready;             /* of these, ready to run */
     size_t timers;            /* armed */
     size_t operations;        /* submitted and not complete */

@@ -65,11 +65,9 @@ static void describe_dormants(struct world *w, const struct group *g)
 {
     const struct dormant *d = NULL;
 
-    while ((d = coil__dormant_next(g, d))) {
-        const struct dormant_info info = coil__dormant_look(d);
-
-        describe(w, info.name, info.site, info.fd < 0 ? "its time" : "poll", info.fd);
-    }
+    while ((d = coil__dormant_next(g, d)))
+        describe(w, coil__dormant_name(d), d->site, d->watches ? "poll" : "its time",
+                 d->watches ? d->op.fd : -1);
 }
 
 static struct scope *first_of(const struct list *scopes)
