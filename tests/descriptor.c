@@ -782,10 +782,13 @@ COIL_TEST(descriptor,
     again = coil_accept(listener, NULL, NULL);
     CHECK_EQ(again, fd);
     check_not_disturbed(again, other, first, second);
+    close(first);
+    wire_await(other, POLLRDHUP);
+    inside_look();
+    CHECK_EQ(descriptor_known(&coil__here.loop->descriptors, again)->sticky, 0); /* not its end */
     CHECK_EQ(coil_close(again), 0);
     CHECK_EQ(coil_close(listener), 0);
     close(other);
-    close(first);
     close(second);
 }
 

@@ -759,6 +759,22 @@ COIL_TEST(dormant, s4_4_cancelled_between_the_event_and_its_turn_it_does_not_run
     reader_close(&r);
 }
 
+COIL_TEST(dormant, s4_4_cancelled_between_the_event_and_its_turn_it_does_not_run_though_softly_asked_then)
+{
+    struct reader r;
+    struct coil_handle h;
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    ready_unseen(&g, &r, &h);
+    coil_task_cancel(&h, NULL);
+    coil_scope_request(coil_group_scope(&g), COIL_SECOND, NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_task_status(&h), COIL_STATUS_CANCELLED);
+    CHECK_EQ(r.ran, 0);
+    reader_close(&r);
+}
+
 COIL_TEST(dormant, a_descriptor_that_is_closed_meanwhile_fails_it)
 {
     struct reader r;

@@ -51,6 +51,22 @@ Test(everywhere, each_call_of_a_scenario_is_cancelled_before_while_and_after)
     CHECK_EQ(coil_testing_everywhere(NULL, &e, &report), 1 + 3 * (3 + 1) + 1 + 2);
 }
 
+static int sleep_behind_a_shield(void *arg)
+{
+    struct coil_scope s;
+
+    (void)arg;
+    coil_shield_begin(&s, COIL_FOREVER);
+    return coil_scope_end(&s, coil_sleep(COIL_MILLISECOND));
+}
+
+Test(everywhere, a_call_behind_a_shield_is_a_call)
+{
+    const struct coil_everywhere e = {.scenario = sleep_behind_a_shield};
+
+    CHECK_EQ(coil_testing_everywhere(NULL, &e, &report), 1 + 3 * (1 + 1) + 1 + 2);
+}
+
 /* How often each of five calls was refused; and how often each of two was seen to be done and the
  * call behind it refused. */
 struct refusals {

@@ -731,6 +731,45 @@ COIL_TEST(file, s7_6_a_whole_file_cancelled_while_a_thread_reads_it_is_read)
     desk_close(&d);
 }
 
+struct late_sync {
+    int fd;
+    int result;
+    bool answered;
+};
+
+static int sync_past_a_deadline(void *arg)
+{
+    struct late_sync *l = arg;
+    struct coil_scope s;
+
+    coil_scope_begin(&s, coil_now() - 1);
+    inside_deadlines_were_to_come();
+    l->result = coil_fsync(l->fd);
+    l->answered = true;
+    CHECK_EQ(coil_scope_end(&s, l->result), 0);
+    return 0;
+}
+
+/* Were it begun, a thread would have it before the loop looks at the clock, and its result win. */
+COIL_TEST(file, s4_1_a_deadline_that_passes_while_a_task_computes_acts_before_a_thread_has_its_call)
+{
+    struct desk d;
+    struct late_sync l = {.result = 1};
+    struct coil_group g;
+
+    inside_in_order();
+    desk_open(&d);
+    l.fd = d.kept_fd;
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, sync_past_a_deadline, &l), 0);
+    coil_yield_shielded();
+    if (!l.answered)
+        inside_await_taken_up();
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(l.result, -ECANCELED);
+    desk_close(&d);
+}
+
 /* --- The pool ----------------------------------------------------------------------------------*/
 
 static int count_threads(void)

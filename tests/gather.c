@@ -325,6 +325,41 @@ COIL_TEST(gather, s3_9_as_completed_hands_out_handles_in_the_order_of_completion
     CHECK_EQ(coil_completions_end(&c, 0), 0);
 }
 
+struct one_taken {
+    struct coil_completions *from;
+    struct coil_call *call;
+};
+
+static int take_one(void *arg)
+{
+    struct one_taken *t = arg;
+
+    return coil_completions_next(t->from, &t->call);
+}
+
+COIL_TEST(gather, s3_9_of_two_that_complete_before_who_waits_has_run_the_second_is_for_the_next)
+{
+    struct parker p[2] = {{NULL}, {NULL}};
+    struct coil_call calls[] = {{parker_run, &p[0]}, {parker_run, &p[1]}};
+    struct coil_completions c;
+    struct one_taken first = {.from = &c};
+    struct one_taken second = {.from = &c};
+    struct coil_group g;
+
+    CHECK_EQ(coil_completions_begin(&c, calls, 2), 0);
+    parker_await(&p[0]);
+    parker_await(&p[1]);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, take_one, &first), 0);
+    give_way();
+    parker_unpark(&p[0], 0);
+    parker_unpark(&p[1], 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(take_one(&second), 1);
+    CHECK(first.call && second.call && first.call != second.call);
+    CHECK_EQ(coil_completions_end(&c, 0), 0);
+}
+
 COIL_TEST(gather, s3_9_those_that_completed_unseen_are_still_handed_out)
 {
     static int results[] = {4, 5, 6};

@@ -103,6 +103,13 @@ static WIRE_UNUSED void inside_in_order(void)
     coil__here.loop->shuffle_state = 0;
 }
 
+/* As if the deadlines that are past had been looked at when they were to come, and had passed while
+ * the task computed. */
+static WIRE_UNUSED void inside_deadlines_were_to_come(void)
+{
+    coil__here.loop->deadline_unseen = false;
+}
+
 /* Waits until the pool's threads have taken up all that is queued. */
 static WIRE_UNUSED void inside_await_taken_up(void)
 {

@@ -193,6 +193,31 @@ COIL_TEST(io, bytes_and_the_end_after_a_read_that_was_short)
     }
 }
 
+/* Came the news of the end with the bytes, epoll tells nothing more, and the next call need not ask. */
+COIL_TEST(io, the_end_after_a_short_read_is_known_and_not_waited_for)
+{
+    char buf[64];
+    struct caller c = {.call = CALL_RECV, .buf = buf, .n = sizeof(buf)};
+    struct coil_group g;
+    uint64_t switches;
+    int ends[2];
+
+    wire_open(WIRE_TCP, ends);
+    c.fd = ends[0];
+    coil_group_begin(&g);
+    caller_start(&g, &c);
+    CHECK_EQ(write(ends[1], "one", 3), 3);
+    CHECK_EQ(close(ends[1]), 0);
+    wire_await(ends[0], POLLRDHUP);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(c.result, 3);
+    switches = coil__here.loop->switches;
+    CHECK_EQ(coil_recv(ends[0], buf, sizeof(buf), 0), 0);
+    if (harness_on("epoll"))
+        CHECK_EQ(coil__here.loop->switches, switches);
+    CHECK_EQ(coil_close(ends[0]), 0);
+}
+
 /* The byte behind which there is no memory: a call that is given more stops there, or before. */
 static char *edge_of_memory(size_t before)
 {
@@ -269,9 +294,8 @@ COIL_TEST(io, bytes_behind_a_bad_buffer_are_there_also_when_the_loop_never_sleep
     CHECK_EQ(coil_group_end(&g, 0), 0);
 }
 
-COIL_TEST(io, room_behind_a_bad_buffer_is_there_for_the_next_send)
+static void send_badly_and_well(char *edge)
 {
-    char *edge = edge_of_memory(1 << 20);
     ssize_t r;
     int ends[2];
 
@@ -281,6 +305,23 @@ COIL_TEST(io, room_behind_a_bad_buffer_is_there_for_the_next_send)
     CHECK(r == -EFAULT || (r > 0 && r <= 100000));
     CHECK_EQ(coil_send(ends[0], "x", 1, 0), 1);
     wire_close(ends);
+}
+
+COIL_TEST(io, room_behind_a_bad_buffer_is_there_for_the_next_send)
+{
+    send_badly_and_well(edge_of_memory(1 << 20));
+}
+
+COIL_TEST(io, room_behind_a_bad_buffer_is_there_also_when_the_loop_never_sleeps)
+{
+    struct coil_group g;
+    bool done = false;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, give_way, &done), 0);
+    send_badly_and_well(edge_of_memory(1 << 20));
+    done = true;
+    CHECK_EQ(coil_group_end(&g, 0), 0);
 }
 
 /* What a backend notes of a receive that waits after a short one does not outlive it. */
@@ -2448,6 +2489,24 @@ COIL_TEST(io, s4_1_a_deadline_already_past_acts_though_the_call_could_finish_at_
         close(ends[0]);
         close(listener);
     }
+}
+
+COIL_TEST(io, s4_1_a_deadline_that_passes_while_a_task_computes_acts_at_its_next_call)
+{
+    struct coil_scope s;
+    char byte = '.';
+    int ends[2];
+
+    wire_open(WIRE_PIPE, ends);
+    CHECK_EQ(coil_write(ends[1], "x", 1), 1);
+    coil_scope_begin(&s, coil_now() - 1);
+    inside_deadlines_were_to_come();
+    CHECK_EQ(coil_read(ends[0], &byte, 1), -ECANCELED);
+    CHECK_EQ(byte, '.');
+    CHECK_EQ(coil_scope_end(&s, -ECANCELED), 0);
+    CHECK_EQ(coil_read(ends[0], &byte, 1), 1);
+    CHECK_EQ(coil_close(ends[0]), 0);
+    CHECK_EQ(coil_close(ends[1]), 0);
 }
 
 COIL_TEST(io, s4_1_connect_and_offsets_and_nothing_at_all_are_checkpoints_too)

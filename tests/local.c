@@ -86,6 +86,26 @@ COIL_TEST_IN_ORDER(local, s8_5_a_child_has_what_its_spawner_had_at_that_moment)
         CHECK(k[i].kept == k[i].to_set);
 }
 
+static int look_only(void *arg)
+{
+    *(void **)arg = coil_local_get(&plain);
+    return 0;
+}
+
+COIL_TEST(local, s8_5_one_that_had_no_stack_has_nothing_of_who_runs_when_it_begins)
+{
+    void *inherited = NULL;
+    struct coil_group g;
+
+    CHECK_EQ(coil_local_set(&plain, &a), 0);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_later(&g, coil_now() - 1, look_only, &inherited), 0);
+    CHECK_EQ(coil_local_set(&plain, &b), 0);
+    CHECK_EQ(coil_checkpoint_if_cancelled(), 0); /* looks at the clock, so it begins now */
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK(inherited == &a);
+}
+
 struct family {
     struct value *own; /* to be set, if not NULL */
     struct value *expected;

@@ -488,6 +488,38 @@ static void fill_the_queue(struct coil_group *g, struct receiver receivers[4], i
     CHECK_EQ(coil__ring_queued(our_ring()), 4);
 }
 
+/* Positions are counted in 32 bits. The op is made to look as old as it would be after 2^32 others,
+ * of which the newest is in the queue. */
+RING_TEST(who_waited_until_its_place_came_round_takes_back_nobody_elses)
+{
+    struct receiver receivers[2];
+    struct descriptor *d[2];
+    struct coil_group g;
+    int ends[2][2];
+
+    coil_group_begin(&g);
+    for (int i = 0; i < 2; i++) {
+        wire_open(WIRE_UNIX, ends[i]);
+        spawn_receiver(&g, &receivers[i], ends[i][0]);
+        refusals = i ? 1000 : 0;
+        coil_yield_shielded();
+        inside_look(); /* the kernel has the first, and not the second */
+        d[i] = descriptor_known(&coil__here.loop->descriptors, ends[i][0]);
+        CHECK(d[i] && d[i]->ops);
+    }
+    CHECK_EQ(coil__ring_queued(our_ring()), 1);
+    d[0]->ops->sq_position = d[1]->ops->sq_position;
+    coil_task_cancel(&receivers[0].handle, NULL);
+    CHECK_EQ(coil__here.loop->operations, 2);
+    refusals = 0;
+    CHECK_EQ(write(ends[1][1], "x", 1), 1);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(receivers[0].result, -ECANCELED);
+    CHECK_EQ(receivers[1].result, 1);
+    for (int i = 0; i < 2; i++)
+        wire_close(ends[i]);
+}
+
 static int refuse_no_more(void *arg)
 {
     (void)arg;

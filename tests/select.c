@@ -676,6 +676,22 @@ COIL_TEST(select, s5_9_a_descriptor_that_is_ready_has_the_place_it_has_in_the_ar
     line_close(&l);
 }
 
+COIL_TEST(select, s4_1_a_deadline_that_passes_while_a_task_computes_acts_though_one_is_ready)
+{
+    struct coil_scope s;
+    struct coil_case c;
+    int ends[2];
+
+    wire_open(WIRE_UNIX, ends);
+    c = COIL_CASE_WRITABLE(ends[0]);
+    CHECK_EQ(coil_select(&c, 1), 0);
+    coil_scope_begin(&s, coil_now() - 1);
+    inside_deadlines_were_to_come();
+    CHECK_EQ(coil_select(&c, 1), -ECANCELED);
+    CHECK_EQ(coil_scope_end(&s, -ECANCELED), 0);
+    wire_close(ends);
+}
+
 COIL_TEST(select, s5_9_a_descriptor_that_becomes_ready_wakes_it)
 {
     for (enum wire wire = 0; wire < WIRE_COUNT; wire++) {
