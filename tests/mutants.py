@@ -340,8 +340,17 @@ MUTANTS = [Mutant(*m) for m in [
      ' && !w->task->to_abort', '',
      ['sim lock s5_4_but_not_if_they_are_cancelled_with_it']),
     ('let_in_one_inside_the_other', 'selects that let each other in go one after the other', 'core/sync/rwlock.c',
-     '    if (loop->admitting)\n        return;\n', '',
+     '    if (held)\n        return;\n', '',
      ['sim select s5_4_a_long_chain_of_selects_that_let_each_other_in_fits_on_a_stack']),
+    ('let_in_before_all_have_left', 'a select is let in by nobody while it leaves', 'core/sync/lot.c',
+     ('    const bool held = coil__rwlocks_hold();\n\n', '    coil__rwlocks_release(held);\n'), ('', ''),
+     ['sim select s5_4_a_select_that_leaves_a_lock_twice_is_let_in_by_nobody']),
+    ('open_a_barrier_one_by_one', 'who has come to a barrier is not let in elsewhere while it opens', 'core/sync/barrier.c',
+     ('    held = coil__rwlocks_hold();', '    coil__rwlocks_release(held);\n'), ('    held = false;', ''),
+     ['sim select s5_4_all_who_have_come_to_a_barrier_go_on_when_it_opens']),
+    ('ask_again_and_again', 'who was asked to finish and sleeps on is not asked again', 'core/sched/dormant.c',
+     '        if (d->role & ROLE_WARNED)\n            return;\n', '',
+     ['sim dormant s2_12_one_that_was_asked_and_sleeps_on_is_not_asked_again_and_again']),
 
     # --- Condition
     ('leave_a_wait_without_the_lock', 'cancelled, a wait has its lock again before it says so', 'core/sync/condition.c',
