@@ -54,8 +54,10 @@ static int accept_all(void *arg)
     while ((rc = coil_semaphore_acquire(&s->room)) == 0) {
         int fd = server_accept(s->listener, &s->config->ledger.pauses);
 
-        if (fd < 0)
-            return fd;
+        if (fd < 0) {
+            rc = coil_semaphore_release(&s->room); /* somebody may be let in yet */
+            return rc < 0 ? rc : fd;
+        }
         start_connection(s, fd);
     }
     return rc;

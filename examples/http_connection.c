@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "http.h"
 
@@ -129,19 +130,24 @@ static void close_ranks(struct http_desk *d)
     d->begin = 0;
 }
 
-/* Waits for a request to begin. A server that is about to end waits for none, and need not let this
- * wait go on: nothing is lost with it. */
+/* Waits for a request to begin. A server that is about to end waits for none, but takes one that is
+ * there already: to close on what was sent would reset the connection. */
 static int receive_first(struct http_connection *c)
 {
-    int n;
+    int n = 0;
 
-    if (coil_cancel_requested())
-        return 0;
     if (c->desk)
         leave_desk(c);
-    c->idle = true;
-    n = receive(c, c->first, sizeof(c->first), coil_now() + c->server->config->idle_ns);
-    c->idle = false;
+    if (!coil_cancel_requested()) {
+        c->idle = true;
+        n = receive(c, c->first, sizeof(c->first), coil_now() + c->server->config->idle_ns);
+        c->idle = false;
+    }
+    if (n <= 0 && coil_cancel_requested()) {
+        n = (int)recv(c->fd, c->first, sizeof(c->first), MSG_DONTWAIT);
+        if (n < 0)
+            return 0; /* nothing has come */
+    }
     if (n <= 0)
         return n;
     if (take_desk(c) < 0)

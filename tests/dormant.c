@@ -943,6 +943,34 @@ COIL_TEST(dormant, s2_12_softly_asked_one_that_waits_for_a_descriptor_begins_and
     reader_close(&p.r);
 }
 
+/* It does not listen, and goes back to sleep. */
+static int sleep_on(void *arg)
+{
+    struct polite *p = arg;
+
+    p->goodbyes++;
+    return coil_again_readable(p->r.fds[0]);
+}
+
+COIL_TEST(dormant, s2_12_one_that_was_asked_and_sleeps_on_is_not_asked_again_and_again)
+{
+    struct coil_group g;
+    struct polite p = {.goodbyes = 0};
+
+    reader_open(&p.r, 9);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn_readable(&g, p.r.fds[0], sleep_on, &p), 0);
+    give_way();
+    coil_scope_request(coil_group_scope(&g), COIL_FOREVER, "closing time");
+    for (int i = 0; i < 100; i++)
+        give_way();
+    CHECK_EQ(p.goodbyes, 1);
+    coil_scope_cancel(coil_group_scope(&g), "closed");
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(p.goodbyes, 1);
+    reader_close(&p.r);
+}
+
 COIL_TEST(dormant, s2_12_softly_asked_one_that_waits_for_its_time_ends_without_having_run)
 {
     struct coil_handle h;
@@ -1186,7 +1214,7 @@ COIL_TEST(dormant, s3_7_a_task_that_goes_back_to_sleep_keeps_its_deadline)
     struct coil_group g;
     struct dated d;
 
-    options = dated(&d, in(COIL_MILLISECOND));
+    options = dated(&d, in(200 * COIL_MILLISECOND));
     coil_group_begin(&g);
     CHECK_EQ(coil_group_spawn_with(&g, come_again_for_ever, &d, &options), 0);
     CHECK_EQ(coil_group_end(&g, 0), 0);

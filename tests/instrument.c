@@ -150,7 +150,7 @@ Test(instrument, s8_3_every_hook_is_called_in_order)
 
 static int sleep_once(void *arg)
 {
-    *(int64_t *)arg = coil_now() + COIL_MILLISECOND;
+    *(int64_t *)arg = coil_now() + 200 * COIL_MILLISECOND;
     return coil_sleep_until(*(int64_t *)arg);
 }
 

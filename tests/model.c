@@ -984,8 +984,8 @@ static void hurry(struct actor *a)
 
 static void release(const struct actor *a);
 
-/* By then all are out of the queues who are cancelled with a, so what it hands over is for the next.
- * Not if time is behind it: other deadlines may pass in the same moment, before or after. */
+/* By then all are out of the queues who are cancelled with a, so what it hands over is for the next
+ * one. Not if time is behind it: other deadlines may pass in the same moment, before or after. */
 static enum coil_abort leave_the_park(void *ctx)
 {
     struct actor *a = ctx;

@@ -1609,6 +1609,92 @@ COIL_TEST(select, s4_2_a_select_that_was_cancelled_has_none_of_them)
     CHECK_EQ(coil_semaphore_acquire_nowait(&s), 0);
 }
 
+/* It is in the queue more than once, and is let in there by whoever it makes way for: itself. */
+COIL_TEST(select, s5_4_a_select_that_leaves_a_lock_twice_is_let_in_by_nobody)
+{
+    for (int cancels = 0; cancels < 2; cancels++) {
+        struct coil_rwlock l = COIL_RWLOCK_INIT;
+        struct coil_event e = COIL_EVENT_INIT;
+        struct coil_case first[] = {COIL_CASE_WRITE_LOCK(&l)};
+        struct coil_case cases[] = {COIL_CASE_EVENT(&e), COIL_CASE_WRITE_LOCK(&l),
+                                    COIL_CASE_READ_LOCK(&l)};
+        struct chooser gone = {.cases = first, .count = 1};
+        struct chooser c = {.cases = cases, .count = 3};
+        struct coil_group g;
+
+        CHECK_EQ(coil_rwlock_acquire_read(&l), 0);
+        coil_group_begin(&g);
+        spawn_chooser(&g, &gone); /* or the read would be had at once */
+        spawn_chooser(&g, &c);
+        coil_task_cancel(&gone.handle, NULL);
+        if (cancels)
+            coil_scope_cancel(coil_group_scope(&g), NULL);
+        else
+            coil_event_set(&e);
+        CHECK_EQ(rwlock_stats(&l).readers, 1);
+        CHECK_EQ(rwlock_stats(&l).waiting, 0);
+        CHECK_EQ(coil_group_end(&g, 0), 0);
+        CHECK_EQ(c.index, cancels ? -ECANCELED : 0);
+        CHECK_EQ(coil_rwlock_release_read(&l), 0);
+    }
+}
+
+COIL_TEST(select, s5_5_one_token_for_two_limiters_is_refused_by_the_second)
+{
+    struct coil_limiter l[2] = {COIL_LIMITER_INIT(0), COIL_LIMITER_INIT(0)};
+    struct coil_token token = COIL_TOKEN_INIT;
+    struct coil_event never = COIL_EVENT_INIT;
+    struct coil_case cases[] = {COIL_CASE_EVENT(&never), COIL_CASE_LIMITER(&l[0], &token),
+                                COIL_CASE_LIMITER(&l[1], &token)};
+
+    CHECK_EQ(coil_select(cases, 3), 2);
+    CHECK_EQ(cases[2].result, -EINVAL);
+    CHECK_EQ(limiter_stats(&l[0]).waiting, 0);
+    CHECK_EQ(coil_limiter_set_total(&l[0], 1), 0);
+    CHECK_EQ(coil_limiter_acquire(&l[0], &token), 0);
+    CHECK_EQ(coil_limiter_release(&l[0], &token), 0);
+}
+
+COIL_TEST(select, s5_11_a_select_that_stands_in_a_lot_twice_is_moved_to_a_broken_one_once)
+{
+    struct coil_lot lot = COIL_LOT_INIT;
+    struct coil_lot broken = COIL_LOT_INIT;
+    struct coil_case cases[] = {COIL_CASE_LOT(&lot), COIL_CASE_LOT(&lot)};
+    struct chooser c = {.cases = cases, .count = 2};
+    struct coil_group g;
+
+    coil_lot_break(&broken);
+    coil_group_begin(&g);
+    spawn_chooser(&g, &c);
+    CHECK_EQ(coil_lot_count(&lot), 2);
+    CHECK_EQ(coil_lot_repark(&lot, &broken, 5), 1);
+    CHECK_EQ(coil_lot_count(&lot), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(cases[c.index].result, -EOWNERDEAD);
+}
+
+/* One that the barrier wakes leaves a lock, which would let in one that the barrier is to wake. */
+COIL_TEST(select, s5_4_all_who_have_come_to_a_barrier_go_on_when_it_opens)
+{
+    struct coil_barrier b = COIL_BARRIER_INIT(3);
+    struct coil_rwlock l = COIL_RWLOCK_INIT;
+    struct coil_case writes[] = {COIL_CASE_BARRIER(&b), COIL_CASE_WRITE_LOCK(&l)};
+    struct coil_case reads[] = {COIL_CASE_READ_LOCK(&l), COIL_CASE_BARRIER(&b)};
+    struct chooser c[] = {{.cases = writes, .count = 2}, {.cases = reads, .count = 2}};
+    struct coil_group g;
+
+    CHECK_EQ(coil_rwlock_acquire_read(&l), 0);
+    coil_group_begin(&g);
+    spawn_chooser(&g, &c[0]);
+    spawn_chooser(&g, &c[1]);
+    CHECK_EQ(coil_barrier_wait(&b), 1);
+    CHECK_EQ(rwlock_stats(&l).readers, 1);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(c[0].index, 0);
+    CHECK_EQ(c[1].index, 1);
+    CHECK_EQ(coil_rwlock_release_read(&l), 0);
+}
+
 Test(select, waiting_outside_of_a_task_aborts_with_a_line)
 {
     CHECK(strstr(harness_abort_line(select_outside), "coil_select outside of any task"));

@@ -12,6 +12,7 @@ import pathlib
 import random
 import re
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -733,6 +734,21 @@ def test_SIGTERM_closes_who_is_idle_and_waits_for_who_is_not():
         assert busy_with_body.ask(b'llo') == HELLO and busy_with_body.fields['connection'] == 'close'
         ledger = server.ledger()
         assert ledger['served'] == 4, ledger
+
+
+def test_whoever_has_asked_before_SIGTERM_is_answered():
+    count = 100
+    with Server('--drain', str(PATIENCE_S * 1000)) as server, contextlib.ExitStack() as stack:
+        server.process.send_signal(signal.SIGSTOP)
+        clients = [stack.enter_context(Client(server)) for _ in range(count)]
+        for c in clients:
+            c.send(GET)
+        server.terminate()
+        server.process.send_signal(signal.SIGCONT)
+        for c in clients:
+            assert c.ask(b'') == HELLO
+            c.is_closed()
+        assert server.ledger()['served'] == count
 
 
 def test_SIGTERM_cuts_off_whoever_stays_beyond_the_drain():

@@ -270,6 +270,9 @@ static void tell(struct dormant *d)
     struct coil_cancellation why;
 
     if (!stops && d->watches) {
+        if (d->role & ROLE_WARNED)
+            return;
+        d->role |= ROLE_WARNED;
         stop_waiting(d, FATE_BEGIN);
         return;
     }

@@ -58,7 +58,7 @@ struct loop {
     struct locals *locals;  /* the loop's own slots */
 
     struct rwlock *rwlocks_to_admit; /* where somebody has left who may have stood in the way */
-    bool admitting;                  /* they are being gone through */
+    bool rwlocks_held;               /* they will be gone through by whoever began to */
     struct instruments instruments;
 
     uint64_t shuffle_state; /* 0: first come, first served */

@@ -29,8 +29,9 @@ enum task_role {
     ROLE_STARTING = 1, /* group is the `before` of a struct start */
     ROLE_STARTED = 2,  /* has said so */
     ROLE_SERVICE = 4,
-    ROLE_AGAIN = 8, /* goes to sleep in `again` when it returns */
-    ROLE_ONCE = 16, /* its return is the answer of a call: it cannot go back to sleep */
+    ROLE_AGAIN = 8,   /* goes to sleep in `again` when it returns */
+    ROLE_ONCE = 16,   /* its return is the answer of a call: it cannot go back to sleep */
+    ROLE_WARNED = 32, /* began because its group was asked to finish: it is not told again */
 };
 
 /* Inline successes a task may have in one step before it gives way. */

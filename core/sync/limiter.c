@@ -109,6 +109,8 @@ int coil__limiter_ask(struct limiter *l, struct coil_token *public, const void *
     struct token **place = find(l, borrower);
     struct token *t = token_of(public);
 
+    if (t->limiter)
+        return -EINVAL;
     if (*place)
         return -EDEADLK;
     *t = (struct token){.borrower = borrower, .limiter = l};

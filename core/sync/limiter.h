@@ -20,8 +20,8 @@ static inline struct limiter *limiter_of(const struct coil_limiter *l)
 /* 0: lent. -EINVAL, -EDEADLK. -EAGAIN: it would have to wait. */
 int coil__limiter_acquire_nowait(struct limiter *l, struct coil_token *t, const void *borrower);
 
-/* The same for a token that is not in use, but after -EAGAIN the limiter knows of it, and self has
- * to wait in lot until it is lent. -EDEADLK. */
+/* The same, but after -EAGAIN the limiter knows of the token, and self has to wait in lot until it
+ * is lent. -EDEADLK; -EINVAL: it is in use. */
 int coil__limiter_ask(struct limiter *l, struct coil_token *t, const void *borrower,
                       struct coil_task *self);
 

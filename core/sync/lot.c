@@ -1,6 +1,8 @@
 /* lot.c - parking lots. */
 #include "lot.h"
 
+#include "rwlock.h"
+
 _Static_assert(sizeof(struct lot) <= sizeof(struct coil_lot), "coil_lot is too small");
 _Static_assert(sizeof(struct breaker) <= sizeof(struct coil_breaker), "coil_breaker is too small");
 
@@ -31,11 +33,15 @@ static void give_up(struct waiter *w)
         w->left(w, lot);
 }
 
-/* All those of a select that are still waiting. */
+/* All those of a select that are still waiting. Nobody is let in before all of them are gone: it
+ * could be one of these. */
 static void give_up_all(struct waiter *waiters, unsigned int count)
 {
+    const bool held = coil__rwlocks_hold();
+
     for (unsigned int i = 0; i < count; i++)
         give_up(&waiters[i]);
+    coil__rwlocks_release(held);
 }
 
 enum coil_abort coil__lot_leave(void *waiter)
@@ -98,6 +104,8 @@ size_t coil_lot_repark(struct coil_lot *lot, struct coil_lot *to, size_t count)
     for (; moved < count; moved++) {
         struct waiter *w = lot_of(lot)->first;
 
+        if (!w) /* a select that was woken stood here more than once */
+            break;
         if (lot_of(to)->broken) {
             coil__lot_wake(w, -EOWNERDEAD);
             continue;

@@ -16,15 +16,17 @@ struct waiter {
     struct waiter *prev;
     struct lot *lot; /* NULL: in none */
     struct coil_task *task;
-    void *item;         /* what is to be filled in or taken; the lot's owner knows */
-    size_t count;       /* how much is wanted; likewise */
-    const void *handle; /* through which one it waits, if there are several; likewise */
+    void *item; /* what is to be filled in or taken; the lot's owner knows */
+    union {
+        size_t count;       /* how much is wanted; likewise */
+        const void *handle; /* through which one it waits, if there are several; likewise */
+    };
     struct waiter
         *others; /* of a select: its waiters, all in one array. NULL: there is just this */
-    unsigned int others_count;
     /* Called when it has left without being woken: has those go on in whose way it stood. May wake
      * others. NULL: it was in nobody's. */
     void (*left)(struct waiter *w, struct lot *lot);
+    unsigned int others_count;
     bool woken; /* by whoever took it out, not by a cancel */
 };
 

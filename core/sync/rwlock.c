@@ -43,26 +43,44 @@ static void admit_to(struct rwlock *l)
     }
 }
 
+bool coil__rwlocks_hold(void)
+{
+    const bool held = coil__here.loop->rwlocks_held;
+
+    coil__here.loop->rwlocks_held = true;
+    return held;
+}
+
 /* A select that is let in leaves other locks, which let in others: one after the other, not one
  * inside the other. */
-static void admit(struct rwlock *l)
+void coil__rwlocks_release(bool held)
 {
     struct loop *loop = coil__here.loop;
+    struct rwlock *l;
 
-    if (!l->lot.first || l->to_admit)
+    if (held)
         return;
-    l->to_admit = true;
-    l->next_to_admit = loop->rwlocks_to_admit;
-    loop->rwlocks_to_admit = l;
-    if (loop->admitting)
-        return;
-    loop->admitting = true;
     while ((l = loop->rwlocks_to_admit)) {
         loop->rwlocks_to_admit = l->next_to_admit;
         l->to_admit = false;
         admit_to(l);
     }
-    loop->admitting = false;
+    loop->rwlocks_held = false;
+}
+
+static void admit(struct rwlock *l)
+{
+    bool held;
+
+    if (!l->lot.first || l->to_admit)
+        return;
+    if (unlikely(l->lot.first->task->loop != coil__here.loop))
+        coil__lot_not_ours(l->lot.first->task);
+    held = coil__rwlocks_hold();
+    l->to_admit = true;
+    l->next_to_admit = coil__here.loop->rwlocks_to_admit;
+    coil__here.loop->rwlocks_to_admit = l;
+    coil__rwlocks_release(held);
 }
 
 /* Readers may have waited behind a writer that is gone. */

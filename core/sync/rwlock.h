@@ -28,6 +28,11 @@ static inline struct rwlock *rwlock_of(const struct coil_rwlock *l)
 /* 0: self has it. -EAGAIN, -EDEADLK, -EOWNERDEAD. */
 int coil__rwlock_acquire_nowait(struct rwlock *l, struct coil_task *self, enum wish wish);
 
+/* Between the two nobody is let in for whom somebody has made way. hold says whether that was so
+ * already, which release wants to know. */
+bool coil__rwlocks_hold(void);
+void coil__rwlocks_release(bool held);
+
 /* What a waiter in lot has for `left`. */
 void coil__rwlock_left(struct waiter *w, struct lot *lot);
 

@@ -130,7 +130,7 @@ COIL_API COIL_MUST_CHECK int coil_group_end_at(struct coil_group *g, int rc, con
  *          struct client *c = arg;
  *          int rc = coil_cancel_requested() ? say_goodbye(c) : answer(c);
  *
- *          if (rc < 0)                             // -ECANCELED: it said nothing for a minute
+ *          if (rc < 0 || coil_cancel_requested())  // to finish, or it said nothing for a minute
  *              return leave(c, rc);
  *          return coil_again_readable_until(c->fd, coil_now() + 60 * COIL_SECOND);
  *      }
@@ -146,6 +146,7 @@ COIL_API COIL_MUST_CHECK int coil_group_end_at(struct coil_group *g, int rc, con
  *      first checkpoint says so.
  *      Softly asked to finish (coil_scope_request), one that waits for a descriptor begins at once:
  *      there need not be anything to read, coil_cancel_requested says why, and it can say goodbye.
+ *      It is told once: if it goes back to sleep, it sleeps, until the grace ends.
  *      One that waits for its time ends as if cancelled: it has no part in what goes on.
  *
  * When there is no memory for its stack, it fails with -ENOMEM. It cannot be a service. */

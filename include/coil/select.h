@@ -57,7 +57,7 @@ enum coil_case_kind {
     COIL_CASE_KIND_LOT,
 };
 
-/* The most cases. While it waits each takes 100 bytes of stack, and a descriptor 300. */
+/* The most cases. While it waits each takes 110 bytes of stack, and a descriptor 200. */
 #define COIL_SELECT_MOST 64
 
 /* Waits until one of the cases can happen and has it happen. Its index; its result is in
@@ -71,7 +71,8 @@ enum coil_case_kind {
 COIL_API COIL_MUST_CHECK int coil_select(struct coil_case *cases, size_t count);
 
 /* The same without waiting. -EAGAIN: no case is ready. Not a checkpoint. Callable anywhere, also
- * outside of a loop. */
+ * outside of a loop; but a lock, a read-write lock and a limiter want a task: without one they
+ * abort with a line. */
 COIL_API COIL_MUST_CHECK int coil_select_nowait(struct coil_case *cases, size_t count);
 
 /* Cases, as values: for an initialiser, for an assignment. What they are made of:
