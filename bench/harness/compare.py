@@ -38,6 +38,7 @@ from asked import HasNone, Program
 
 BACKENDS = ("io_uring", "epoll")
 SIDES = ("new", "old", "again")     # in the order of a round: the old one between the two new ones
+PROGRAMS = {"tasks": ["bench/tasks/coil.c"], "echo": ["examples/echo.c", "examples/server.c"]}
 ROUNDS = 20
 SHAPES = [echo.Shape("echo", connections, 64) for connections in (1, 64)]
 ANSWER_LIMIT_S = 20
@@ -253,10 +254,10 @@ def built(old, new):
     for side, one in (("old", old), ("new", new)):
         print(f"compare: building {one.name}", file=sys.stderr, flush=True)
         revision.build(one)
-        for what, source in (("tasks", "bench/tasks/coil.c"), ("echo", "examples/echo.c")):
-            program, whose = revision.program(one, source)
+        for what, sources in PROGRAMS.items():
+            program, whose = revision.program(one, *sources)
             if whose != "this tree's":
-                print(f"compare: {one.name} cannot do all that this tree's {source} asks; "
+                print(f"compare: {one.name} cannot do all that this tree's {what} program asks; "
                       "its own takes part")
             made.setdefault(what, {})[side] = program
     return made

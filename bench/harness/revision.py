@@ -166,21 +166,22 @@ def libraries(revision):
     return [word for each in found for word in each["link_args"]] + ["-pthread"]
 
 
-def program(revision, source):
-    """(executable, whose source it is) of this tree's file `source`, such as "bench/tasks/coil.c".
-    The library is there already."""
-    made = revision.folder / source.replace("/", "_").removesuffix(".c")
+def program(revision, *sources):
+    """(executable, whose source it is) of this tree's files, such as "bench/tasks/coil.c", the first
+    of which gives it its name. The library is there already."""
+    made = revision.folder / sources[0].replace("/", "_").removesuffix(".c")
     trouble = None
     for whose, root in (("this tree's", ROOT), ("its own", revision.source)):
-        if not (root / source).exists():
+        there = [root / source for source in sources if (root / source).exists()]
+        if root / sources[0] not in there:
             continue
         try:
-            output_of([*compiler(), *FLAGS, f"-I{revision.source / 'include'}", "-o", made,
-                     root / source, revision.folder / "libcoil.a", *libraries(revision)])
+            output_of([*compiler(), *FLAGS, f"-I{revision.source / 'include'}", "-o", made, *there,
+                       revision.folder / "libcoil.a", *libraries(revision)])
             return made, whose
         except Unavailable as e:
             trouble = trouble or e
-    raise trouble or Unavailable(f"there is no {source}")
+    raise trouble or Unavailable(f"there is no {sources[0]}")
 
 
 def plain(source, made):
