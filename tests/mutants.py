@@ -7,10 +7,10 @@
     mutants.py --patch NAME TREE OUT                   a copy of TREE's sources in OUT, without that rule
 
 A mutant is MUTANTS' entry: its name; the rule, in words; the file; the text, found there exactly once, that holds
-the rule; what stands there without it (or several of both); and the tests that are to notice, as "BACKEND SUITE TEST", run in this order
-until one does. To add one: an entry with "BACKEND SUITE *", and `mutants.py --all NAME` to see who notices; then
-these, not all, that is what makes it quick. If nobody does, it is a test that is missing. A rule that moves has to
-be found again here: that the text is not there any more is a failure.
+the rule; what stands there without it (or several of both); and the tests that are to notice, as "BACKEND SUITE
+TEST", run in this order until one does. To add one: an entry with "BACKEND SUITE *", and `mutants.py --all NAME`
+to see who notices; then name one of these, which is what makes it quick. If nobody does, a test is missing. A rule
+that moves has to be found again here: that its text is not there any more is a failure.
 
 `meson setup DIR -Dtests=true -Dmutant=NAME` builds the library so, to look at one closely; `none` is all rules.
 Here one such build is patched over and over. First it has all rules, and each test that is going to be run must
