@@ -759,7 +759,7 @@ COIL_TEST(dormant, s4_4_cancelled_between_the_event_and_its_turn_it_does_not_run
     reader_close(&r);
 }
 
-COIL_TEST(dormant, s4_4_cancelled_between_the_event_and_its_turn_it_does_not_run_though_softly_asked_then)
+COIL_TEST(dormant, s4_4_cancelled_before_its_turn_it_does_not_run_though_softly_asked_then)
 {
     struct reader r;
     struct coil_handle h;

@@ -193,7 +193,7 @@ COIL_TEST(io, bytes_and_the_end_after_a_read_that_was_short)
     }
 }
 
-/* Came the news of the end with the bytes, epoll tells nothing more, and the next call need not ask. */
+/* When the news of the end came with the bytes, epoll has nothing more to tell. */
 COIL_TEST(io, the_end_after_a_short_read_is_known_and_not_waited_for)
 {
     char buf[64];

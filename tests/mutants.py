@@ -7,10 +7,10 @@
     mutants.py --patch NAME TREE OUT                   a copy of TREE's sources in OUT, without that rule
 
 A mutant is MUTANTS' entry: its name; the rule, in words; the file; the text, found there exactly once, that holds
-the rule; what stands there without it (or several of both); and the tests that are to notice, as "BACKEND SUITE TEST", run in this order
-until one does. To add one: an entry with "BACKEND SUITE *", and `mutants.py --all NAME` to see who notices; then
-these, not all, that is what makes it quick. If nobody does, it is a test that is missing. A rule that moves has to
-be found again here: that the text is not there any more is a failure.
+the rule; what stands there without it (or several of both); and the tests that are to notice, as "BACKEND SUITE
+TEST", run in this order until one does. To add one: an entry with "BACKEND SUITE *", and `mutants.py --all NAME`
+to see who notices; then name one of these, which is what makes it quick. If nobody does, a test is missing. A rule
+that moves has to be found again here: that its text is not there any more is a failure.
 
 `meson setup DIR -Dtests=true -Dmutant=NAME` builds the library so, to look at one closely; `none` is all rules.
 Here one such build is patched over and over. First it has all rules, and each test that is going to be run must
@@ -36,12 +36,6 @@ CONTROL_S = 60  # a test, with all rules
 PATIENCE = 5    # so many times as long it may take without one,
 LEAST_S = 4     # and so long in any case
 ENV = {'COIL_MODEL_SEEDS': '40'}  # in each of ten parts
-BACKENDS = {
-    'io_uring': {'COIL_BACKEND': 'io_uring'},
-    'tiny': {'COIL_BACKEND': 'io_uring', 'COIL_TEST_SQ': '2', 'COIL_TEST_CQ': '4'},
-    'epoll': {'COIL_BACKEND': 'epoll'},
-    'sim': {'COIL_BACKEND': 'sim'},
-}
 
 Mutant = collections.namedtuple('Mutant', 'name rule file was becomes watch')
 
@@ -273,7 +267,7 @@ MUTANTS = [Mutant(*m) for m in [
      ['sim dormant s3_5_cancelled_with_its_group_it_ends_at_once_and_never_runs']),
     ('take_back_a_grave_decision', 'a later decision may only be a graver one', 'core/sched/dormant.c',
      '    if (fate > d->fate)\n        d->fate', '    d->fate',
-     ['sim dormant s4_4_cancelled_between_the_event_and_its_turn_it_does_not_run_though_softly_asked_then']),
+     ['sim dormant s4_4_cancelled_before_its_turn_it_does_not_run_though_softly_asked_then']),
     ('begin_on_what_was_closed', 'a descriptor that is closed meanwhile fails it', 'core/sched/dormant.c',
      'if (closed && d->fate != FATE_END)', 'if (false)',
      ['sim dormant a_descriptor_that_is_closed_meanwhile_fails_it']),
@@ -465,6 +459,12 @@ MUTANTS = [Mutant(*m) for m in [
     ('let_a_shield_through', 'a shield does block ancestors', 'core/sched/scope.h',
      'return s->shielded ? seen & ASK_TELL : seen;', 'return seen;',
      ['sim scope s2_3_a_shield_blocks_its_ancestors']),
+    ('serve_the_last_first', 'first come, first served', 'core/sync/lot.h',
+     '    w->next = NULL;\n    w->prev = lot->last;\n    if (lot->last)\n        lot->last->next = w;\n    else\n'
+     '        lot->first = w;\n    lot->last = w;\n    lot->count++;',
+     '    w->prev = NULL;\n    w->next = lot->first;\n    if (lot->first)\n        lot->first->prev = w;\n    else\n'
+     '        lot->last = w;\n    lot->first = w;\n    lot->count++;',
+     ['sim model *']),
     ('barge', 'a released lock is the first waiter\'s', 'core/sync/lock.h',
      '        lock_give(l, l->lot.first->task);\n', '',
      ['sim lock s5_2_nobody_overtakes_whom_it_was_handed_to']),
@@ -565,7 +565,7 @@ class Run:
     def __init__(self, build, backend, suite, pattern, limit_s):
         words = [f'{build}/tests/test_{suite}', '--verbose', '--color=never', f'--timeout={limit_s}', '-j1',
                  f'--filter=*/{pattern}']
-        self.said = self.listen(words, {**os.environ, **ENV, **BACKENDS[backend]}, build,
+        self.said = self.listen(words, {**os.environ, **ENV, 'COIL_BACKEND': backend}, build,
                                 WHOLE_S if pattern == '*' else limit_s)
         ended = ENDED.findall(self.said)
         hung = set(BEGUN.findall(self.said)) - {name for _, name, _ in ended} if self.killed else ()
