@@ -149,8 +149,8 @@ COIL_API COIL_MUST_CHECK int coil_group_end_at(struct coil_group *g, int rc, con
  *      It is told once: if it goes back to sleep, it sleeps, until the grace ends.
  *      One that waits for its time ends as if cancelled: it has no part in what goes on.
  *
- * When there is no memory for its stack, it fails with -ENOMEM, or, if its deadline has passed, ends
- * with -ECANCELED. It cannot be a service. */
+ * When there is no memory for its stack, it fails with -ENOMEM, or, if its deadline has passed,
+ * ends with -ECANCELED. It cannot be a service. */
 
 /* fn(arg) begins when_ns (coil_now's clock) or later; COIL_FOREVER never. Not a checkpoint.
  * 0.  -EINVAL: options say it is a service.  As coil_group_spawn. */
