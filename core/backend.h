@@ -186,6 +186,7 @@ struct coil__backend_ops {
                 struct backend_reason *why);
     void (*close)(struct backend *b); /* nothing may be pending */
     int64_t (*now)(struct backend *b);
+    int64_t (*tick)(struct backend *b); /* the same, cheap, and behind by less than TICK_MOST_NS */
 
     /* 0, or -errno: nobody has it. No room means later, and is no failure. */
     int (*submit)(struct backend *b, struct op *op);
@@ -246,10 +247,22 @@ ssize_t coil__op_perform(struct op *op);
 /* CLOCK_MONOTONIC: the time of both real backends. */
 int64_t coil__clock_now(void);
 
+/* CLOCK_MONOTONIC_COARSE, which stands still between two ticks of the kernel. Those are 1 to 10 ms
+ * apart, and one may be late. A quarter of the price. */
+int64_t coil__clock_tick(void);
+
+#define TICK_MOST_NS ((int64_t)20000000)
+
 static inline int64_t backend_real_now(struct backend *b)
 {
     (void)b;
     return coil__clock_now();
+}
+
+static inline int64_t backend_real_tick(struct backend *b)
+{
+    (void)b;
+    return coil__clock_tick();
 }
 
 #endif

@@ -11,6 +11,10 @@
 #define PAUSE_NS      COIL_MILLISECOND /* the first; then twice as long, up to: */
 #define PAUSE_MOST_NS (16 * COIL_MILLISECOND)
 
+/* What a task goes on with when it runs, a batch of completions later: the frames between where it
+ * parked and its op. With hundreds of tasks they are not in the cache. */
+#define FRAME_LINES 6
+
 void coil__op_complete(struct op *op, ssize_t result)
 {
     struct loop *loop = coil__here.loop;
@@ -22,10 +26,12 @@ void coil__op_complete(struct op *op, ssize_t result)
     loop->operations--;
     if (op->asked && result != -ECANCELED)
         loop->late_results++;
-    if (unlikely(op->is_nobodys))
+    if (unlikely(op->is_nobodys)) {
         op->done(op);
-    else
-        unpark(op->task, 0);
+        return;
+    }
+    prefetch_lines(op->task->context.sp, FRAME_LINES);
+    unpark(op->task, 0);
 }
 
 /* An operation that is only a wait, for what no readiness tells of: longer each time. */
@@ -354,8 +360,11 @@ static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *
         op->route = ROUTE_POOL;
     if (unlikely(no_readiness_tells(op, d)))
         return try_and_wait(self, op, 0);
-    if (!ops->readiness && unlikely(ring_may_only_wait(op, d)))
-        return try_and_wait(self, op, op->writes ? POLLOUT : POLLIN);
+    if (!ops->readiness && unlikely(ring_may_only_wait(op, d))) {
+        meet_deadlines(self->loop); /* here we may, on any backend */
+        return task_cancelled(self) ? task_refuse(self)
+                                    : try_and_wait(self, op, op->writes ? POLLOUT : POLLIN);
+    }
     if (ops->readiness && (d->ready & side_of(op->writes) || !op_speaks_for_its_side(op))) {
         r = coil__op_perform(op);
         if (r != -EAGAIN)
@@ -411,7 +420,8 @@ static int may_use(struct coil_task *self, int fd, struct descriptor **ret)
     int r;
 
     handicap(self, 500);
-    fire_timers(self->loop); /* we may succeed without a turn, and a deadline be past */
+    if (self->loop->ops->readiness)
+        meet_deadlines(self->loop); /* we may succeed without a turn, and a deadline be past */
     r = task_checkpoint(self);
     return likely(r >= 0) ? descriptor_get(self->loop, fd, ret) : r;
 }
@@ -687,7 +697,7 @@ ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd)
     op->route = ROUTE_POOL;
     op->fd = fd;
     handicap(self, 500);
-    fire_timers(self->loop); /* a pool thread may be quicker than the turn */
+    meet_deadlines(self->loop); /* a pool thread may be quicker than the turn */
     r = task_checkpoint(self);
     if (r < 0)
         return r;

@@ -49,7 +49,7 @@ struct connection {
 
 static int64_t idle_deadline(const struct config *c)
 {
-    return c->idle_ns == COIL_FOREVER ? COIL_FOREVER : coil_now() + c->idle_ns;
+    return c->idle_ns == COIL_FOREVER ? COIL_FOREVER : coil_now_coarse() + c->idle_ns;
 }
 
 /* Sends back what comes until the peer is done. Each message moves the deadline. */

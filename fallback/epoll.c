@@ -144,11 +144,34 @@ static void edge(struct backend *b, const struct epoll_event *e)
     }
 }
 
+static inline const struct descriptor *descriptor_of(const struct backend *b, int i, int count)
+{
+    return i < count ? descriptor_peek(b->descriptors, (int)(uint32_t)b->events[i].data.u64) : NULL;
+}
+
+/* What the events to come are about: their descriptors, then the ops, then the tasks. With hundreds
+ * of them, none is in the cache. */
+prefetching void prefetch_ahead(const struct backend *b, int i, int count)
+{
+    const struct descriptor *d = descriptor_of(b, i + 3, count);
+
+    if (d)
+        prefetch_lines(d, 1);
+    d = descriptor_of(b, i + 2, count);
+    if (d && d->ops)
+        prefetch_lines(d->ops, 2);
+    d = descriptor_of(b, i + 1, count);
+    if (d && d->ops && op_task(d->ops))
+        prefetch_lines(op_task(d->ops), 2);
+}
+
 static void dispatch(struct backend *b, int count)
 {
     for (int i = 0; i < count; i++) {
         uint64_t spent;
         ssize_t ignored = 0;
+
+        prefetch_ahead(b, i, count);
 
         if (b->events[i].data.u64 == TO_WAKE)
             ignored = read(b->wake_fd, &spent, sizeof(spent));
@@ -195,11 +218,8 @@ static int sleep_until(struct backend *b, int64_t deadline_ns)
  * a system call is hundreds. Now and then, and whenever the clock has ticked, is enough. */
 static bool may_skip(struct backend *b)
 {
-    struct timespec coarse;
-    int64_t tick;
+    int64_t tick = coil__clock_tick();
 
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &coarse);
-    tick = coarse.tv_sec * 1000000000 + coarse.tv_nsec;
     if (++b->skips < SKIPS_MOST && tick == b->looked_at_tick)
         return true;
     b->skips = 0;
@@ -311,6 +331,7 @@ const struct coil__backend_ops coil__epoll_ops = {
     .open = epoll_open,
     .close = epoll_close,
     .now = backend_real_now,
+    .tick = backend_real_tick,
     .submit = epoll_submit,
     .cancel = epoll_cancel,
     .wait = epoll_wait_ops,

@@ -2505,6 +2505,12 @@ COIL_TEST(io, s4_1_a_deadline_that_passes_while_a_task_computes_acts_at_its_next
     CHECK_EQ(byte, '.');
     CHECK_EQ(coil_scope_end(&s, -ECANCELED), 0);
     CHECK_EQ(coil_read(ends[0], &byte, 1), 1);
+
+    coil_scope_begin(&s, coil_now() - 1);
+    inside_deadlines_were_to_come();
+    CHECK_EQ(coil_write(ends[1], "y", 1), -ECANCELED);
+    CHECK_EQ(coil_scope_end(&s, -ECANCELED), 0);
+    CHECK_EQ(wire_drain(ends[0]), 0);
     CHECK_EQ(coil_close(ends[0]), 0);
     CHECK_EQ(coil_close(ends[1]), 0);
 }

@@ -670,3 +670,50 @@ Test(timer, coil_now_works_outside_of_a_loop)
     CHECK(coil_now() >= before);
     CHECK(coil_now() <= monotonic());
 }
+
+REAL_CLOCK_TEST(coil_now_coarse_is_never_ahead_and_moves_with_each_sleep)
+{
+    int64_t before = coil_now_coarse();
+
+    for (int i = 0; i < 100; i++) {
+        const int64_t looked = coil_now();
+        const int64_t now = coil_now_coarse();
+
+        CHECK(before <= now);
+        CHECK(now >= looked); /* the last look, and that was ours */
+        CHECK(now <= monotonic());
+        before = now;
+    }
+    CHECK_EQ(coil_sleep(COIL_MILLISECOND), 0);
+    CHECK(coil_now_coarse() >= before + COIL_MILLISECOND);
+}
+
+COIL_TEST(timer, coil_now_coarse_stands_still_while_a_task_computes)
+{
+    const int64_t began = coil_now();
+    const int64_t coarse = coil_now_coarse();
+
+    for (int64_t until = monotonic() + COIL_MILLISECOND; monotonic() < until;)
+        ;
+    CHECK_EQ(coil_now_coarse(), coarse);
+    CHECK(coil_now() >= began);
+}
+
+/* Also when nobody sleeps, and no timer is armed that would have the clock read. */
+COIL_TEST(timer, coil_now_coarse_is_no_older_than_256_turns)
+{
+    const int64_t before = coil_now();
+
+    for (int i = 0; i < 2 * 256; i++)
+        CHECK_EQ(coil_checkpoint(), 0);
+    if (!harness_on("sim"))
+        CHECK(coil_now_coarse() > before);
+}
+
+Test(timer, coil_now_coarse_works_outside_of_a_loop)
+{
+    const int64_t before = monotonic();
+
+    CHECK(coil_now_coarse() >= before);
+    CHECK(coil_now_coarse() <= monotonic());
+}

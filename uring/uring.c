@@ -375,6 +375,28 @@ static void arm_wake(struct backend *b)
     sqe->user_data = TO_WAKE;
 }
 
+/* The ops of completions to come, and then their tasks: with hundreds of them, none is in the
+ * cache. */
+#define OPS_AHEAD   8
+#define TASKS_AHEAD 4
+
+static inline const struct op *op_of(const struct backend *b, unsigned int at)
+{
+    const struct io_uring_cq *cq = &b->ring.uring.cq;
+
+    return op_named(b, cq->cqes[at & *cq->kring_mask].user_data);
+}
+
+prefetching void prefetch_ahead(const struct backend *b, unsigned int head, unsigned int tail)
+{
+    const struct op *op;
+
+    if (tail - head > OPS_AHEAD && (op = op_of(b, head + OPS_AHEAD)))
+        prefetch_lines(op, 2);
+    if (tail - head > TASKS_AHEAD && (op = op_of(b, head + TASKS_AHEAD)) && op_task(op))
+        prefetch_lines(op_task(op), 2);
+}
+
 static unsigned int reap(struct backend *b)
 {
     struct io_uring_cq *cq = &b->ring.uring.cq;
@@ -389,6 +411,7 @@ static unsigned int reap(struct backend *b)
         const int result = cqe->res;
         struct op *op;
 
+        prefetch_ahead(b, head, tail);
         if (user_data == TO_NOBODY)
             continue;
         if (user_data == TO_WAKE)
@@ -532,6 +555,7 @@ const struct coil__backend_ops coil__uring_ops = {
     .open = uring_open,
     .close = uring_close,
     .now = backend_real_now,
+    .tick = backend_real_tick,
     .submit = uring_submit,
     .cancel = uring_cancel,
     .wait = uring_wait,

@@ -379,7 +379,7 @@ static int64_t timers(int64_t count)
     memset(scopes, 1, (size_t)count * sizeof(*scopes)); /* the first touch is the kernel's work */
     clock_start();
     for (int64_t i = 0; i < count; i++)
-        coil_scope_begin(&scopes[i], coil_now() + HOUR);
+        coil_scope_begin(&scopes[i], coil_now_coarse() + HOUR);
     for (int64_t i = count; i-- > count / 100;)
         rc = coil_scope_end(&scopes[i], rc);
     clock_stop();
@@ -397,7 +397,7 @@ static int64_t timeout_scope(int64_t count)
     for (int64_t i = 0; i < count; i++) {
         struct coil_scope s;
 
-        coil_timeout_begin(&s, coil_now() + HOUR);
+        coil_timeout_begin(&s, coil_now_coarse() + HOUR);
         ended += coil_scope_end(&s, 0) == 0;
     }
     return ended;
@@ -567,7 +567,7 @@ static int serve_one(int fd)
     char buf[1024];
     int rc;
 
-    coil_timeout_begin(&s, coil_now() + 60 * COIL_SECOND);
+    coil_timeout_begin(&s, coil_now_coarse() + 60 * COIL_SECOND);
     rc = (int)coil_recv(fd, buf, sizeof(buf), 0);
     if (rc > 0) {
         rc = coil_send_all(fd, buf, (size_t)rc, 0, NULL);

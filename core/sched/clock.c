@@ -4,12 +4,22 @@
 
 #include "park.h"
 
-int64_t coil__clock_now(void)
+static int64_t read_clock(clockid_t clock)
 {
     struct timespec ts;
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
+    clock_gettime(clock, &ts);
     return ts.tv_sec * COIL_SECOND + ts.tv_nsec;
+}
+
+int64_t coil__clock_now(void)
+{
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+int64_t coil__clock_tick(void)
+{
+    return read_clock(CLOCK_MONOTONIC_COARSE);
 }
 
 int64_t coil_now(void)
@@ -17,6 +27,13 @@ int64_t coil_now(void)
     struct loop *loop = coil__here.loop;
 
     return loop ? loop_now(loop) : coil__clock_now();
+}
+
+int64_t coil_now_coarse(void)
+{
+    const struct loop *loop = coil__here.loop;
+
+    return loop ? loop->now_ns : coil__clock_now();
 }
 
 static int64_t time_add(int64_t now_ns, int64_t duration_ns)

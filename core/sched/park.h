@@ -102,19 +102,13 @@ static inline int task_refuse(struct coil_task *self)
     return -ECANCELED;
 }
 
-/* Fires what was past when it was armed: nobody has looked at the clock since. */
-static inline void meet_deadlines(struct loop *loop)
-{
-    if (unlikely(loop->deadline_unseen))
-        fire_timers(loop);
-}
-
 /* At the head of every call that may wait: a deadline that was past when it was set acts now, a
  * cancelled task is refused. 0 or -ECANCELED. */
 static inline int task_checkpoint(struct coil_task *self)
 {
     handicap(self, 60);
-    meet_deadlines(self->loop);
+    if (unlikely(self->loop->deadline_unseen))
+        meet_deadlines(self->loop);
     return task_must_stop(self) ? task_refuse(self) : 0;
 }
 

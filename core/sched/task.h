@@ -125,14 +125,13 @@ static inline struct coil_task *need_task(const char *what, const char *site)
  * below which lie the frames that a task parked in. A wrong guess costs nothing. */
 #define STEPS_AHEAD 4
 
-static inline void task_prefetch(const struct coil_task *t, uintptr_t *last, int first, int end)
+prefetching void task_prefetch(const struct coil_task *t, uintptr_t *last, int first, int end)
 {
     const uintptr_t step = (uintptr_t)t - *last;
     const char *at = (const char *)((uintptr_t)t + STEPS_AHEAD * step);
 
     *last = (uintptr_t)t;
-    for (int line = first; line < end; line++)
-        __builtin_prefetch(at + line * 64, 1);
+    prefetch_lines(at + first * CACHE_LINE, end - first);
 }
 
 /* Makes a task of fn, ready to run, whose own scope is under parent. NULL: no memory. */

@@ -144,6 +144,13 @@ COIL_API int64_t coil_effective_deadline(void);
 /* Now, in nanoseconds of CLOCK_MONOTONIC. Callable anywhere. */
 COIL_API int64_t coil_now(void);
 
+/* The same as of when this thread's loop last read its clock, which costs next to nothing: a
+ * time-out of seconds, set anew for each request, need not be exact. Never ahead; behind by what
+ * the tasks have done since, for a loop reads its clock after each sleep and at least once in 256
+ * turns, but not while one task computes. Callable anywhere. (libuv: uv_now; nginx:
+ * ngx_current_msec) */
+COIL_API int64_t coil_now_coarse(void);
+
 /* Sleeps for duration_ns; 0 or less is a checkpoint. Never wakes early.
  * 0.  -ECANCELED: asked to stop. */
 COIL_API COIL_MUST_CHECK int coil_sleep(int64_t duration_ns);

@@ -743,6 +743,7 @@ const struct coil__backend_ops coil__testing_ops = {
     .open = sim_open,
     .close = sim_close,
     .now = sim_now,
+    .tick = sim_now,
     .submit = sim_submit,
     .cancel = sim_cancel,
     .wait = sim_wait,
