@@ -310,6 +310,7 @@ struct regular {
     int last;
     struct coil_task *task;
     int said;
+    int fd;
 };
 
 static int come_again(void *arg)
@@ -402,6 +403,31 @@ COIL_TEST(dormant, the_last_word_counts_and_a_failure_ends_it_as_ever)
     SPAWN(&g, change_your_mind, &ran);
     CHECK_EQ(coil_group_end(&g, 0), -EIO);
     CHECK_EQ(ran, 3);
+}
+
+/* Thinks better of it, twice a time. */
+static int change_what_you_wait_for(void *arg)
+{
+    struct regular *r = arg;
+
+    if (++r->ran == 3)
+        return 0;
+    CHECK_EQ(coil_again_later(COIL_FOREVER), 0);
+    CHECK_EQ(coil_again_readable(r->fd), 0);
+    return r->ran == 1 ? 0 : coil_again_later(0);
+}
+
+COIL_TEST(dormant, the_last_word_counts_also_about_what_to_wait_for)
+{
+    struct regular r = {.fd = eventfd(1, EFD_CLOEXEC)};
+    struct coil_group g;
+
+    CHECK(r.fd >= 0);
+    coil_group_begin(&g);
+    SPAWN(&g, change_what_you_wait_for, &r);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(r.ran, 3);
+    CHECK_EQ(coil_close(r.fd), 0);
 }
 
 static int say_again(void *arg)
@@ -1375,6 +1401,21 @@ static int go_to_sleep_without_memory(void *arg)
     return 0;
 }
 
+/* What it has said before stands. */
+static int change_your_mind_without_memory(void *arg)
+{
+    int *times = arg;
+
+    if (++*times == 2)
+        return 0;
+    CHECK_EQ(coil_again_later(0), 0);
+    refuse = true;
+    CHECK_EQ(coil_again_readable(0), -ENOMEM);
+    CHECK_EQ(coil_again_later(1), 0);
+    refuse = false;
+    return 0;
+}
+
 static void spawn_without_memory(void)
 {
     struct coil_handle h = {{0}};
@@ -1393,6 +1434,11 @@ static void spawn_without_memory(void)
     CHECK_EQ(coil_group_end(&g, 0), 0);
     CHECK_EQ(said, -ENOMEM);
     CHECK_EQ(ran, 0);
+
+    coil_group_begin(&g);
+    SPAWN(&g, change_your_mind_without_memory, &ran);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(ran, 2);
 }
 
 static void spawn_some(void)
@@ -1476,7 +1522,38 @@ static void *allocate_and_count(void *ctx, void *ptr, size_t size)
     return start + 16;
 }
 
-#define WATCHED 10000
+#define ASLEEP 20000
+
+/* Whether they have a deadline or not. */
+static void measure_asleep(void)
+{
+    struct coil_group g;
+    size_t before = held;
+    int ran = 0;
+
+    coil_group_begin(&g);
+    for (int i = 0; i < ASLEEP; i++) {
+        const struct coil_spawn_options options = {.deadline_ns = i % 2 ? INT64_MAX - 2 : 0};
+
+        CHECK_EQ(coil_group_spawn_later_with(&g, INT64_MAX - 1, count_it, &ran, &options), 0);
+    }
+    CHECK_EQ(coil_group_count(&g), ASLEEP);
+    CHECK((held - before) / ASLEEP <= 132);
+    coil_scope_cancel(coil_group_scope(&g), NULL);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(ran, 0);
+}
+
+Test(dormant, one_that_waits_for_its_time_takes_132_bytes_in_all)
+{
+    struct coil_loop_options options = harness_options();
+
+    options.allocate = allocate_and_count;
+    harness_run(&options, measure_asleep);
+    CHECK_EQ(held, 0);
+}
+
+#define WATCHED 13000
 
 /* With their descriptors' entries, and whatever the backend has of them. */
 static void measure_watching(void)
@@ -1518,7 +1595,7 @@ Test(dormant, one_that_waits_for_a_descriptor_takes_256_bytes_in_all)
     CHECK_EQ(held, 0);
 }
 
-COIL_TEST(dormant, a_million_of_them_fit_in_300_megabytes)
+COIL_TEST(dormant, a_million_of_them_fit_in_150_megabytes)
 {
 #if defined(CONTEXT_ASAN) || defined(CONTEXT_TSAN)
     const int count = 10000;
@@ -1533,7 +1610,7 @@ COIL_TEST(dormant, a_million_of_them_fit_in_300_megabytes)
     for (int i = 0; i < count; i++)
         CHECK_EQ(coil_group_spawn_later(&g, when_ns + i, count_it, &ran), 0);
     CHECK_EQ(coil_group_count(&g), (size_t)count);
-    CHECK(resident() < (size_t)300 << 20);
+    CHECK(resident() < (size_t)150 << 20);
     coil_scope_cancel(coil_group_scope(&g), NULL);
     CHECK_EQ(coil_group_end(&g, 0), 0);
     CHECK_EQ(ran, 0);

@@ -267,7 +267,7 @@ COIL_TEST(stack, a_million_sleeping_tasks_take_no_more_than_4400_bytes_each)
     CHECK(bytes <= 4400);
 }
 
-COIL_TEST(stack, a_million_tasks_without_a_stack_take_less_than_300_megabytes)
+COIL_TEST(stack, a_million_tasks_without_a_stack_take_less_than_150_megabytes)
 {
     const int64_t later_ns = coil_now() + 3600 * COIL_SECOND;
     const long before = memory_kib();
@@ -279,7 +279,7 @@ COIL_TEST(stack, a_million_tasks_without_a_stack_take_less_than_300_megabytes)
     for (int i = 0; i < 1000 * 1000; i++)
         CHECK_EQ(coil_group_spawn_later(&g, later_ns + i, sleep_long, NULL), 0);
     CHECK_EQ(coil_group_count(&g), 1000 * 1000);
-    CHECK((memory_kib() - before) * 1024 < 300L * 1000 * 1000);
+    CHECK((memory_kib() - before) * 1024 < 150L * 1000 * 1000);
     coil_scope_cancel(coil_group_scope(&g), NULL);
     CHECK_EQ(coil_group_end(&g, 0), 0);
 }

@@ -11,13 +11,13 @@ library's symbols (coil__layout, coil__here, coil__switch_parked), and no debugg
 import gdb
 import gdb.unwinder
 
-MAGIC = 0xc0110002
+MAGIC = 0xc0110003
 NAMES = [
     'loop.root', 'loop.living', 'loop.now_ns',
     'scope.parent', 'scope.siblings', 'scope.children', 'scope.task', 'scope.site', 'scope.deadline_ns', 'scope.asked',
     'scope.shielded', 'scope.of_group', 'group.count', 'group.dormant', 'group.dormant_count',
     'dormant.link', 'dormant.name', 'dormant.has_handle', 'dormant.site', 'dormant.watches', 'dormant.is_deadline',
-    'dormant.armed', 'dormant.at_ns', 'dormant.fd', 'dormant.since_ns', 'handle.name',
+    'dormant.armed', 'dormant.at_ns', 'sleeper.since_ns', 'watcher.fd', 'watcher.since_ns', 'handle.name',
     'task.own', 'task.sp', 'task.state', 'task.name', 'task.waits_for', 'task.since_ns',
     'here.loop', 'here.task',
 ]
@@ -213,9 +213,11 @@ class Loop:
         name = self.field(dormant, 'dormant.name')
         if read(dormant + self.at['dormant.has_handle'], 1):
             name = self.field(name, 'handle.name')
-        what = f'waits {duration(self.now_ns - self.field(dormant, "dormant.since_ns"))} for '
-        if read(dormant + self.at['dormant.watches'], 1):
-            what += f'something to read on fd {read(dormant + self.at["dormant.fd"], 4)}'
+        watches = read(dormant + self.at['dormant.watches'], 1)
+        since_ns = self.field(dormant, 'watcher.since_ns' if watches else 'sleeper.since_ns')
+        what = f'waits {duration(self.now_ns - since_ns)} for '
+        if watches:
+            what += f'something to read on fd {read(dormant + self.at["watcher.fd"], 4)}'
         else:
             what += 'its time'
         until = []

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#define LAYOUT_MAGIC 0xc0110002 /* the last digits count its changes */
+#define LAYOUT_MAGIC 0xc0110003 /* the last digits count its changes */
 
 /* Each loop points to it, which also keeps it in a program that links the static library. */
 extern const uint32_t coil__layout[];

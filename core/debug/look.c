@@ -153,7 +153,7 @@ void coil_task_look(const struct coil_task *t, struct coil_task_info *ret)
 /* One that waits no longer begins, or ends, within this turn. */
 static enum coil_task_state state_of_dormant(const struct dormant *d)
 {
-    return d->watches && d->op.state == OP_DONE ? COIL_TASK_READY : COIL_TASK_WAITING;
+    return d->watches && dormant_op(d)->state == OP_DONE ? COIL_TASK_READY : COIL_TASK_WAITING;
 }
 
 static void describe_dormant_wait(const struct dormant *d, struct coil_task_info *ret)
@@ -161,8 +161,8 @@ static void describe_dormant_wait(const struct dormant *d, struct coil_task_info
     const int64_t armed_ns = timer_armed(&d->timer) ? d->timer.deadline_ns : COIL_FOREVER;
 
     ret->waits_for = d->watches ? "something to read" : "its time";
-    ret->fd = d->watches ? d->op.fd : -1;
-    ret->since_ns = d->op.offset;
+    ret->fd = d->watches ? dormant_op(d)->fd : -1;
+    ret->since_ns = dormant_since_ns(d);
     if (!d->is_deadline)
         ret->begins_ns = armed_ns;
     else if (armed_ns < ret->deadline_ns)

@@ -15,41 +15,62 @@
 #include "loop.h"
 #include "park.h"
 
-#define CHUNK_SIZE  (64 * 1024) /* no allocator has to round that up */
-#define CHUNK_COUNT ((CHUNK_SIZE - sizeof(void *)) / sizeof(struct dormant))
+/* Great, since malloc adds a page to each; but touched only as far as it is lent. */
+#define CHUNK_SIZE (256 * 1024)
 
 struct dormant_chunk {
     struct dormant_chunk *next;
-    struct dormant all[CHUNK_COUNT];
+    char records[];
 };
 
+_Static_assert(sizeof(struct dormant_sleeper) <= 128, "a million of them take 131 MB");
+
 /* With the entry of its descriptor and a slot of the ring's. */
-_Static_assert(sizeof(struct dormant) + sizeof(struct descriptor) + 16 <= 250,
+_Static_assert(sizeof(struct dormant_watcher) + sizeof(struct descriptor) + 16 <= 250,
                "one of them is to fit in 256 bytes, whatever it waits for");
 
-static bool grow(struct loop *loop)
+static size_t size_of(bool watches)
 {
-    struct dormant_chunk *c = loop_allocate(loop, NULL, sizeof(*c));
+    return watches ? sizeof(struct dormant_watcher) : sizeof(struct dormant_sleeper);
+}
+
+void coil__dormant_pool_open(struct loop *loop)
+{
+    for (size_t i = 0; i < count_of(loop->dormant.shelves); i++)
+        list_init(&loop->dormant.shelves[i].free);
+}
+
+static bool grow(struct loop *loop, struct dormant_shelf *s)
+{
+    struct dormant_chunk *c = loop_allocate(loop, NULL, CHUNK_SIZE);
 
     if (!c)
         return false;
     c->next = loop->dormant.chunks;
     loop->dormant.chunks = c;
-    for (size_t i = 0; i < CHUNK_COUNT; i++)
-        list_push_back(&loop->dormant.free, &c->all[i].link);
+    s->rest = c->records;
+    s->end = (char *)c + CHUNK_SIZE;
     return true;
 }
 
-static struct dormant *lend(struct loop *loop)
+static struct dormant *lend(struct loop *loop, bool watches)
 {
-    if (list_empty(&loop->dormant.free) && !grow(loop))
+    struct dormant_shelf *s = &loop->dormant.shelves[watches];
+    const size_t size = size_of(watches);
+    struct dormant *d;
+
+    if (!list_empty(&s->free))
+        return container_of(list_pop_front(&s->free), struct dormant, link);
+    if ((size_t)(s->end - s->rest) < size && !grow(loop, s))
         return NULL;
-    return container_of(list_pop_front(&loop->dormant.free), struct dormant, link);
+    d = (struct dormant *)(void *)s->rest;
+    s->rest += size;
+    return d;
 }
 
 static void give_back(struct loop *loop, struct dormant *d)
 {
-    list_push_front(&loop->dormant.free, &d->link);
+    list_push_front(&loop->dormant.shelves[d->watches].free, &d->link);
 }
 
 void coil__dormant_pool_close(struct loop *loop)
@@ -77,17 +98,34 @@ static struct handle *handle_of(const struct dormant *d)
     return d->has_handle ? d->handle : NULL;
 }
 
+static struct dormant_sleeper *sleeper_of(struct dormant *d)
+{
+    assert(!d->watches);
+
+    return container_of(d, struct dormant_sleeper, dormant);
+}
+
+static struct op *op_of(struct dormant *d)
+{
+    assert(d->watches);
+
+    return &container_of(d, struct dormant_watcher, dormant)->op;
+}
+
 /* l is d's now, which waits. */
 static void keep_locals(struct dormant *d, struct locals *l)
 {
-    d->op.ptr = l;
+    if (d->watches)
+        op_of(d)->ptr = l;
+    else
+        sleeper_of(d)->locals = l;
 }
 
 static struct locals *take_locals(struct dormant *d)
 {
-    struct locals *l = d->op.ptr;
+    struct locals *l = d->watches ? op_of(d)->ptr : sleeper_of(d)->locals;
 
-    d->op.ptr = NULL;
+    keep_locals(d, NULL);
     return l;
 }
 
@@ -177,9 +215,9 @@ static void stop_waiting(struct dormant *d, enum fate fate)
         d->fate = (uint8_t)fate;
     disarm(d);
     if (d->watches) {
-        if (d->op.state != OP_PENDING || !coil__op_stop(&d->op))
+        if (op_of(d)->state != OP_PENDING || !coil__op_stop(op_of(d)))
             return; /* watch_delivered concludes it */
-        (void)coil__op_end(&d->op);
+        (void)coil__op_end(op_of(d));
     }
     conclude(d);
 }
@@ -191,13 +229,19 @@ static void time_has_come(struct timer *t)
     stop_waiting(d, d->is_deadline ? FATE_BEGIN_LATE : FATE_BEGIN);
 }
 
+static struct dormant *dormant_of(struct op *op)
+{
+    return &container_of(op, struct dormant_watcher, op)->dormant;
+}
+
 /* Out of wait, where nothing may fail a group: that would call abort functions. */
 static void watch_delivered(struct mail *m)
 {
-    struct dormant *d = container_of(m, struct dormant, op.mail);
-    bool closed = d->op.descriptor->closing;
+    struct op *op = container_of(m, struct op, mail);
+    struct dormant *d = dormant_of(op);
+    bool closed = op->descriptor->closing;
 
-    (void)coil__op_end(&d->op);
+    (void)coil__op_end(op);
     if (closed && d->fate != FATE_END)
         end(d, -EBADF);
     else
@@ -206,42 +250,50 @@ static void watch_delivered(struct mail *m)
 
 static void watch_done(struct op *op)
 {
-    struct dormant *d = container_of(op, struct dormant, op);
+    struct dormant *d = dormant_of(op);
 
     disarm(d);
     op->mail.deliver = watch_delivered;
     (void)coil__mailbox_post(&coil__here.loop->mailbox, &op->mail); /* we are awake */
 }
 
-static int watch(struct dormant *d)
+static int watch(struct op *op)
 {
     int r;
 
-    d->op = coil__op_poll(d->op.fd, false);
-    op_then(&d->op, watch_done);
-    r = coil__op_look(&d->op);
+    *op = coil__op_poll(op->fd, false);
+    op_then(op, watch_done);
+    r = coil__op_look(op);
     if (r == -EAGAIN)
-        return coil__op_begin(&d->op);
+        return coil__op_begin(op);
     if (r == 0)
-        r = coil__op_begin_ready(&d->op);
+        r = coil__op_begin_ready(op);
     return r;
+}
+
+static void note_since(struct dormant *d, int64_t now_ns)
+{
+    if (d->watches)
+        op_of(d)->offset = now_ns;
+    else
+        sleeper_of(d)->since_ns = now_ns;
 }
 
 /* d, of a group, begins to wait. -EBADF, -EBUSY, -ENOMEM: it does not. */
 static int fall_asleep(struct loop *loop, struct dormant *d)
 {
     int64_t at_ns = d->timer.deadline_ns;
-    int r = d->watches ? watch(d) : 0;
+    int r = d->watches ? watch(op_of(d)) : 0;
 
     if (r < 0)
         return r;
     d->is_deadline = d->watches || d->deadline_ns < at_ns;
     if (d->deadline_ns < at_ns)
         at_ns = d->deadline_ns;
-    d->op.offset = loop->now_ns;
+    note_since(d, loop->now_ns);
     d->timer = (struct timer){.fire = time_has_come};
-    if (d->watches && d->op.state == OP_DONE)
-        watch_done(&d->op);
+    if (d->watches && op_of(d)->state == OP_DONE)
+        watch_done(op_of(d));
     else if (at_ns != COIL_FOREVER)
         coil__timer_add(&loop->timers, &d->timer, at_ns > 0 ? at_ns : 0);
     return 0;
@@ -317,22 +369,31 @@ static void join(struct group *g, struct dormant *d)
 /* --- The public side ------------------------------------------------------------------------- */
 
 /* What to wait for. */
-static struct dormant at(int64_t when_ns)
+struct aim {
+    bool watches;
+    int fd;
+    int64_t at_ns; /* its time; watching, its limit */
+};
+
+static struct aim at(int64_t when_ns)
 {
-    return (struct dormant){.deadline_ns = COIL_FOREVER, .timer.deadline_ns = when_ns};
+    return (struct aim){.at_ns = when_ns};
 }
 
-static struct dormant readable(int fd, int64_t until_ns)
+static struct aim readable(int fd, int64_t until_ns)
 {
-    return (struct dormant){
-        .watches = true,
-        .op.fd = fd,
-        .deadline_ns = COIL_FOREVER,
-        .timer.deadline_ns = until_ns,
-    };
+    return (struct aim){.watches = true, .fd = fd, .at_ns = until_ns};
 }
 
-static int spawn(struct coil_group *public, const struct dormant *how, coil_task_fn *fn, void *arg,
+static void take_aim(struct dormant *d, const struct aim *a)
+{
+    d->watches = a->watches;
+    d->timer.deadline_ns = a->at_ns;
+    if (a->watches)
+        op_of(d)->fd = a->fd;
+}
+
+static int spawn(struct coil_group *public, struct aim aim, coil_task_fn *fn, void *arg,
                  const struct coil_spawn_options *options, const char *name, const char *site)
 {
     static const struct coil_spawn_options defaults;
@@ -347,18 +408,19 @@ static int spawn(struct coil_group *public, const struct dormant *how, coil_task
     r = options->service ? -EINVAL : coil__group_check(g, fn, options, site, &class);
     if (r < 0)
         return r;
-    d = lend(loop);
+    d = lend(loop, aim.watches);
     if (!d)
         return -ENOMEM;
-    *d = *how;
-    d->group = g;
-    d->fn = fn;
-    d->arg = arg;
-    d->name = name;
-    d->site = site;
-    d->stack_class = (uint8_t) class;
-    if (options->deadline_ns)
-        d->deadline_ns = options->deadline_ns;
+    *d = (struct dormant){
+        .group = g,
+        .name = name,
+        .fn = fn,
+        .arg = arg,
+        .site = site,
+        .deadline_ns = options->deadline_ns ? options->deadline_ns : COIL_FOREVER,
+        .stack_class = (uint8_t) class,
+    };
+    take_aim(d, &aim);
     r = fall_asleep(loop, d);
     if (r < 0) {
         give_back(loop, d);
@@ -379,33 +441,38 @@ int coil_group_spawn_later_at(struct coil_group *g, int64_t when_ns, coil_task_f
                               const struct coil_spawn_options *options, const char *name,
                               const char *site)
 {
-    const struct dormant how = at(when_ns);
-
-    return spawn(g, &how, fn, arg, options, name, site);
+    return spawn(g, at(when_ns), fn, arg, options, name, site);
 }
 
 int coil_group_spawn_readable_at(struct coil_group *g, int fd, coil_task_fn *fn, void *arg,
                                  const struct coil_spawn_options *options, const char *name,
                                  const char *site)
 {
-    const struct dormant how = readable(fd, COIL_FOREVER);
-
-    return spawn(g, &how, fn, arg, options, name, site);
+    return spawn(g, readable(fd, COIL_FOREVER), fn, arg, options, name, site);
 }
 
 /* The record is lent now, so that what fails is this call; it falls asleep when the task is
  * over. */
-static int again(struct dormant how, const char *what)
+static int again(struct aim aim, const char *what)
 {
     struct coil_task *self = need_task(what, NULL);
+    struct dormant *d;
 
     if (!self->group || self->role & (ROLE_STARTING | ROLE_SERVICE | ROLE_ONCE))
         return -EINVAL;
-    if (!(self->role & ROLE_AGAIN))
-        self->again = lend(self->loop);
-    if (!self->again)
-        return -ENOMEM;
-    *self->again = how;
+    d = self->role & ROLE_AGAIN ? self->again : NULL;
+    if (!d || d->watches != aim.watches) {
+        struct dormant *other = lend(self->loop, aim.watches);
+
+        if (!other)
+            return -ENOMEM;
+        if (d)
+            give_back(self->loop, d);
+        d = other;
+    }
+    *d = (struct dormant){0};
+    take_aim(d, &aim);
+    self->again = d;
     self->role |= ROLE_AGAIN;
     return 0;
 }

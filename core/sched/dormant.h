@@ -11,6 +11,7 @@ struct coil_task;
 struct dormant_chunk;
 struct group;
 struct handle;
+struct locals;
 struct loop;
 
 /* What becomes of one that waits no longer. While the backend has not let go of its op yet, a later
@@ -21,7 +22,7 @@ enum fate {
     FATE_END,        /* without having run */
 };
 
-/* It waits for timer, and, if it watches, for op: one of a million, so nothing is here twice. */
+/* One of a million, so it has only what it needs for what it waits for: see below. */
 struct dormant {
     struct list link; /* in its group; in the pool if it is free */
     struct group *group;
@@ -37,20 +38,40 @@ struct dormant {
     uint8_t role; /* of the task that it was */
     uint8_t fate; /* enum fate */
     bool has_handle;
-    bool watches;       /* op, which is the backend's or over, its mail on the way to us */
+    bool watches;       /* it is a dormant_watcher, else a dormant_sleeper */
     bool gave_in;       /* it ends with its group */
     bool is_deadline;   /* timer is for its deadline, and not for its time */
     struct timer timer; /* its deadline_ns, before it sleeps: its time; watching, its limit */
-    struct op op;       /* its fd, before it sleeps. A poll moves no bytes, so two words are ours:
-                         * ptr is its slots, offset when it fell asleep, by the loop's clock */
+};
+
+/* One that waits for its time. */
+struct dormant_sleeper {
+    struct dormant dormant;
+    struct locals *locals;
+    int64_t since_ns; /* when it fell asleep, by the loop's clock */
+};
+
+/* One that waits for a descriptor. Its op is the backend's, or over, with its mail on the way to
+ * us. A poll moves no bytes, so two words of it are ours: ptr is its slots, offset since when. */
+struct dormant_watcher {
+    struct dormant dormant;
+    struct op op; /* its fd, before it sleeps */
+};
+
+/* Those of one size. */
+struct dormant_shelf {
+    struct list free; /* they have been returned */
+    char *rest;       /* of the newest chunk: nobody has touched it yet */
+    char *end;
 };
 
 /* They come in chunks, which stay until the loop ends. */
 struct dormant_pool {
-    struct list free;
+    struct dormant_shelf shelves[2]; /* sleepers; watchers */
     struct dormant_chunk *chunks;
 };
 
+void coil__dormant_pool_open(struct loop *loop);
 void coil__dormant_pool_close(struct loop *loop); /* all have been returned */
 
 /* By its handle, which it has. */
@@ -65,6 +86,20 @@ void coil__dormants_tell(struct group *g);
 const struct dormant *coil__dormant_next(const struct group *g, const struct dormant *d);
 
 const char *coil__dormant_name(const struct dormant *d);
+
+/* What d, which watches, waits for. */
+static inline const struct op *dormant_op(const struct dormant *d)
+{
+    assert(d->watches);
+
+    return &container_of(d, const struct dormant_watcher, dormant)->op;
+}
+
+static inline int64_t dormant_since_ns(const struct dormant *d)
+{
+    return d->watches ? dormant_op(d)->offset
+                      : container_of(d, const struct dormant_sleeper, dormant)->since_ns;
+}
 
 /* The calling task has said that it goes back to sleep, and its function has returned result. Does
  * not come back if so it is; else the task ends, with what this returns. */

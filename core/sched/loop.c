@@ -291,7 +291,7 @@ static int open_loop(struct loop *loop, const struct coil_loop_options *o)
     coil__mailbox_init(&loop->mailbox);
     list_init(&loop->dumpers);
     coil__stacks_init(&loop->stacks, TASK_BLOCK_SIZE);
-    list_init(&loop->dormant.free);
+    coil__dormant_pool_open(loop);
     r = coil__pool_init(&loop->pool,
                         o->blocking_threads ? o->blocking_threads : BLOCKING_THREADS_DEFAULT);
     if (r < 0)

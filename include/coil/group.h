@@ -182,8 +182,8 @@ COIL_API COIL_MUST_CHECK int coil_group_spawn_readable_at(struct coil_group *g, 
  * the same arg. A negative result ends it as ever, and so does -EBADF or -EBUSY about fd then.
  * until_ns is a deadline for the waiting alone: when it passes, the function begins, cancelled;
  * when there is something to read before, it counts no more.
- * 0.  -ENOMEM.  -EINVAL: for the main task, for services, before coil_started, and in a call of
- * coil/gather.h. */
+ * 0.  -ENOMEM: what was said before stands.  -EINVAL: for the main task, for services, before
+ * coil_started, and in a call of coil/gather.h. */
 COIL_API COIL_MUST_CHECK int coil_again_later(int64_t when_ns);
 COIL_API COIL_MUST_CHECK int coil_again_readable(int fd);
 COIL_API COIL_MUST_CHECK int coil_again_readable_until(int fd, int64_t until_ns);

@@ -67,7 +67,7 @@ static void describe_dormants(struct world *w, const struct group *g)
 
     while ((d = coil__dormant_next(g, d)))
         describe(w, coil__dormant_name(d), d->site, d->watches ? "poll" : "its time",
-                 d->watches ? d->op.fd : -1);
+                 d->watches ? dormant_op(d)->fd : -1);
 }
 
 static struct scope *first_of(const struct list *scopes)
