@@ -71,7 +71,7 @@ int http_send(struct http_connection *c, const char *data, size_t len)
     struct iovec both[2] = {{d->out, d->out_len}, {(void *)(uintptr_t)data, len}};
     int rc;
 
-    coil_timeout_begin(&c->waiting, coil_now() + c->server->config->send_ns);
+    coil_timeout_begin(&c->waiting, coil_now_coarse() + c->server->config->send_ns);
     rc = len ? send_both(c->fd, both) : coil_send_all(c->fd, d->out, d->out_len, 0, NULL);
     d->out_len = 0;
     return coil_scope_end(&c->waiting, rc);
@@ -140,7 +140,7 @@ static int receive_first(struct http_connection *c)
         leave_desk(c);
     if (!coil_cancel_requested()) {
         c->idle = true;
-        n = receive(c, c->first, sizeof(c->first), coil_now() + c->server->config->idle_ns);
+        n = receive(c, c->first, sizeof(c->first), coil_now_coarse() + c->server->config->idle_ns);
         c->idle = false;
     }
     if (n <= 0 && coil_cancel_requested()) {

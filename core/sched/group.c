@@ -186,23 +186,29 @@ static void fail(struct group *g, struct coil_task *t, int code, const char *sit
     record(g, &e);
 }
 
-void coil__handle_note(struct handle *h, const struct coil_cancellation *why)
+static inline void handle_note(struct handle *h, enum coil_cause cause, const char *reason,
+                               const char *canceller, const char *site)
 {
     if (h->cause != COIL_CAUSE_NONE)
         return;
-    h->cause = (uint8_t)why->cause;
-    h->reason = why->reason;
-    h->canceller = why->task;
-    h->cancel_site = why->site;
+    h->cause = (uint8_t)cause;
+    h->reason = reason;
+    h->canceller = canceller;
+    h->cancel_site = site;
 }
 
-/* In the handle of t, which has been cancelled and has ended. */
+void coil__handle_note(struct handle *h, const struct coil_cancellation *why)
+{
+    handle_note(h, why->cause, why->reason, why->task, why->site);
+}
+
+/* In the handle of t, which has been cancelled and has ended. From field to field: a struct in
+ * between, written in words and read in pairs of them, costs a stall. */
 static void note_why(struct coil_task *t)
 {
-    struct coil_cancellation why;
+    const struct scope *s = coil__scope_responsible(&t->own);
 
-    if (coil__scope_why(&t->own, &why))
-        coil__handle_note(t->handle, &why);
+    handle_note(t->handle, (enum coil_cause)s->cause, s->reason, s->canceller, s->cancel_site);
 }
 
 static void handle_end(struct handle *h, int result, bool cancelled)

@@ -170,13 +170,11 @@ void coil__task_will_park(struct coil_task *t)
 }
 
 /* Nobody is the calling task meanwhile: all that could wait dies, whoever it was that cancelled. */
-bool coil__abort(struct coil_task *t)
+static bool abort_by_user(struct coil_task *t, coil_abort_fn *abort_fn)
 {
     const struct here before = coil__here;
-    coil_abort_fn *abort_fn = t->abort;
     bool done;
 
-    t->abort = NULL;
     coil__here.canceller = here_name();
     coil__here.task = NULL;
     coil__here.aborting = t;
@@ -190,6 +188,14 @@ bool coil__abort(struct coil_task *t)
         coil__die("an abort function unparked task %s, spawned at %s, and said it was done",
                   t->name, t->site);
     return done;
+}
+
+bool coil__abort(struct coil_task *t)
+{
+    coil_abort_fn *abort_fn = t->abort;
+
+    t->abort = NULL;
+    return t->open_park ? abort_by_user(t, abort_fn) : abort_fn(t->abort_ctx) == COIL_ABORT_DONE;
 }
 
 bool coil__abort_now(struct coil_task *self)
