@@ -361,7 +361,7 @@ static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *
     if (unlikely(no_readiness_tells(op, d)))
         return try_and_wait(self, op, 0);
     if (!ops->readiness && unlikely(ring_may_only_wait(op, d))) {
-        meet_deadlines(self->loop); /* here we may, on any backend */
+        coil__meet_deadlines(self->loop); /* here we may, on any backend */
         return task_cancelled(self) ? task_refuse(self)
                                     : try_and_wait(self, op, op->writes ? POLLOUT : POLLIN);
     }
@@ -421,7 +421,7 @@ static int may_use(struct coil_task *self, int fd, struct descriptor **ret)
 
     handicap(self, 500);
     if (self->loop->ops->readiness)
-        meet_deadlines(self->loop); /* we may succeed without a turn, and a deadline be past */
+        coil__meet_deadlines(self->loop); /* may succeed without a turn, and a deadline be past */
     r = task_checkpoint(self);
     return likely(r >= 0) ? descriptor_get(self->loop, fd, ret) : r;
 }
@@ -697,7 +697,7 @@ ssize_t coil__op_run_blocking(struct op *op, int fd, int other_fd)
     op->route = ROUTE_POOL;
     op->fd = fd;
     handicap(self, 500);
-    meet_deadlines(self->loop); /* a pool thread may be quicker than the turn */
+    coil__meet_deadlines(self->loop); /* a pool thread may be quicker than the turn */
     r = task_checkpoint(self);
     if (r < 0)
         return r;

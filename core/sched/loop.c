@@ -191,6 +191,15 @@ void coil__loop_look(struct loop *loop)
     loop_now(loop);
 }
 
+void coil__meet_deadlines(struct loop *loop)
+{
+    loop->deadline_unseen = false;
+    if (!loop->timers.count)
+        return;
+    if (timers_soonest(&loop->timers) - loop->ops->tick(loop->backend) < TICK_MOST_NS)
+        fire_timers(loop);
+}
+
 static void look_around(struct loop *loop)
 {
     fire_timers(loop);

@@ -149,14 +149,7 @@ static inline void fire_timers(struct loop *loop)
 
 /* The same before a call that may succeed without a turn. Most deadlines are far off, and to see
  * that costs less than to read the clock. */
-static inline void meet_deadlines(struct loop *loop)
-{
-    loop->deadline_unseen = false;
-    if (!loop->timers.count)
-        return;
-    if (timers_soonest(&loop->timers) - loop->ops->tick(loop->backend) < TICK_MOST_NS)
-        fire_timers(loop);
-}
+void coil__meet_deadlines(struct loop *loop);
 
 /* From any thread: has m delivered by the loop. */
 void coil__loop_post(struct loop *loop, struct mail *m);

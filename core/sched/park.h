@@ -108,7 +108,7 @@ static inline int task_checkpoint(struct coil_task *self)
 {
     handicap(self, 60);
     if (unlikely(self->loop->deadline_unseen))
-        meet_deadlines(self->loop);
+        coil__meet_deadlines(self->loop);
     return task_must_stop(self) ? task_refuse(self) : 0;
 }
 

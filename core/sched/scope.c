@@ -559,7 +559,7 @@ int coil_checkpoint_if_cancelled(void)
 {
     struct coil_task *self = need_task("coil_checkpoint_if_cancelled", NULL);
 
-    meet_deadlines(self->loop); /* a task that only computes meets its deadline here */
+    coil__meet_deadlines(self->loop); /* a task that only computes meets its deadline here */
     if (!task_must_stop(self))
         return 0;
     self->told_to_stop = true;

@@ -220,7 +220,7 @@ static int park_and_look(struct coil_task *self, coil_abort_fn *abort_fn, void *
     if (task_cancelled(self))
         return park(self, abort_fn, ctx, what);
     park_begin(self, abort_fn, ctx, what);
-    meet_deadlines(self->loop);
+    coil__meet_deadlines(self->loop);
     return park_end(self);
 }
 

@@ -19,6 +19,15 @@ static int refusal(const struct lock *l, const struct coil_task *self)
     return l->owner.task == self ? -EDEADLK : -EAGAIN;
 }
 
+/* A function of its own, and the last thing that the other does: so who need not wait saves no
+ * registers for it, and who does returns from no more than one. */
+static __attribute__((noinline)) int wait_for(struct lock *l, struct coil_task *self)
+{
+    int r = refusal(l, self);
+
+    return r == -EAGAIN ? lot_wait(&l->lot, self, NULL, "lock") : sync_answer(self, r);
+}
+
 int coil_lock_acquire(struct coil_lock *public)
 {
     struct lock *l = lock_of(public);
@@ -27,10 +36,8 @@ int coil_lock_acquire(struct coil_lock *public)
 
     if (unlikely(r < 0))
         return r;
-    if (unlikely(l->owner.task)) {
-        r = refusal(l, self);
-        return r == -EAGAIN ? lot_wait(&l->lot, self, NULL, "lock") : sync_answer(self, r);
-    }
+    if (unlikely(l->owner.task))
+        return wait_for(l, self);
     lock_give(l, self);
     return sync_answer(self, 0);
 }

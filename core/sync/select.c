@@ -455,7 +455,7 @@ int coil_select(struct coil_case *cases, size_t count)
     if (descriptors < 0)
         return descriptors;
     if (descriptors)
-        meet_deadlines(self->loop); /* we may succeed without a turn, and a deadline be past */
+        coil__meet_deadlines(self->loop); /* may succeed without a turn, and a deadline be past */
     r = task_checkpoint(self);
     if (r < 0)
         return r;
