@@ -433,8 +433,8 @@ def plan(context):
 
 def estimate_s(context):
     rounds, burst_s = size_of(context)
-    bursts = sum(burst_s * length_of(shape) + 0.12 for shape in shapes_of(context))
-    return 2 + rounds * len(wanted(context)) * bursts
+    bursts = sum(burst_s * length_of(shape) + 0.07 for shape in shapes_of(context))
+    return rounds * len(wanted(context)) * bursts
 
 
 def run(context):
