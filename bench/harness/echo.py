@@ -44,6 +44,7 @@ CLIENT_BUSY_MAX = 0.90
 LATE_MAX = 0.01                 # of an open loop's requests
 ANSWER_LIMIT_S = 25             # the client gives up before
 CALLS_BURST_S = 0.05
+KINDS = ("coil", "raw", "compiled", "python")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Shape:
     connections: int
     size: int
     per_core: bool = False
-    rounds: tuple = (("coil", 10), ("raw", 10), ("compiled", 6), ("python", 3))
+    rounds: tuple = tuple((kind, 10) for kind in KINDS)
     burst_s: float = 0.2
 
     @property
@@ -75,12 +76,12 @@ class Shape:
 
 def shapes(context):
     if context.quick:
-        few = (("coil", 5), ("raw", 5))
+        few, all_kinds = (("coil", 4), ("raw", 4)), tuple(zip(KINDS, (6, 6, 4, 4)))
         return [    # a thousand connections last: what they leave behind is not the others' memory
-            Shape("connect", 64, 64, rounds=(("coil", 2), ("raw", 2)), burst_s=0.15),
-            Shape("latency", 64, 1024, rounds=(("coil", 3), ("raw", 3)), burst_s=0.15),
-            Shape("echo", 64, 64, rounds=few + (("compiled", 3), ("python", 2)), burst_s=0.15),
-            Shape("echo", 1000, 1024, rounds=(("coil", 4), ("raw", 4)), burst_s=0.15),
+            Shape("connect", 64, 64, rounds=few, burst_s=0.1),
+            Shape("latency", 64, 1024, rounds=few, burst_s=0.15),
+            Shape("echo", 64, 64, rounds=all_kinds, burst_s=0.1),
+            Shape("echo", 1000, 1024, rounds=few, burst_s=0.1),
         ]
     echo = [Shape("echo", connections, size, per_core) for per_core in (False, True)
             for connections in (1, 64, 1000) for size in (64, 1024, 16384)]
@@ -306,14 +307,14 @@ def estimate_s(context):
         mine = [shape for shape in shapes(context) if shape.per_core == per_core]
         for contestant in contestants.echo_servers(context, loops_per_core() if per_core else 1):
             if mine and contestant.needs.exists():
-                total += 0.5 + sum(shape_s(shape, contestant, context.quick) for shape in mine)
+                total += 0.2 + sum(shape_s(shape, contestant, context.quick) for shape in mine)
     return total
 
 
 def shape_s(shape, contestant, quick):
     """Of one contestant, beside the bursts themselves: processes, connections, a burst traced."""
     connection_s = 0.0002 if contestant.kind == "python" else 0.00006
-    overhead_s = 0.03 + shape.connections * connection_s
+    overhead_s = 0.015 + shape.connections * connection_s
     rounds = shape.rounds_of(contestant)
     calls_s = 0 if quick or not rounds else CALLS_BURST_S + 0.1 + overhead_s
     return rounds * (shape.burst_s + overhead_s) + calls_s

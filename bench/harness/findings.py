@@ -10,6 +10,7 @@ COIL = ["coil-io_uring", "coil-epoll"]
 PEERS = ["go", "tokio", "libuv", "nginx", "asyncio", "uvloop", "trio", "anyio"]
 RAW = ["raw_uring", "raw_epoll"]
 AGAIN = "-again"                    # the second process of the same program, for A/A
+ROUNDS_LEAST = 10                   # of a full run, behind each figure
 
 
 def all_rows(result):
@@ -119,6 +120,48 @@ def losses_by_row(result, to=lambda name: True):
 def says_nothing(row):
     """Was coil too far off itself in these bursts?"""
     return row["aa"] is not None and not stats.is_steady(row["aa"])
+
+
+FEW_ROUNDS = {
+    "memory": "Memory is taken once, for it hardly changes from one time to the next, and so many "
+              "tasks take long",
+    "quick": "A quick run has fewer",
+    "turns": "Not all turns gave a figure",
+}
+
+
+def few_rounds(result):
+    """{why, of FEW_ROUNDS: ["Tasks, sleepers 1"]}: where figures have fewer rounds than a full run
+    promises. A result kept from before rounds were counted says nothing of them: None."""
+    counted = [row for row in all_rows(result) if row["rounds"]]
+    found = {}
+    for row in counted:
+        if row["rounds"] < ROUNDS_LEAST:
+            why = "memory" if row["unit"].startswith("bytes") else \
+                "quick" if result["quick"] else "turns"
+            found.setdefault(why, {}).setdefault(row["module"], []).append(row)
+    return {why: [few_words(module, few, counted) for module, few in of_module.items()]
+            for why, of_module in found.items()} if counted else None
+
+
+def few_words(module, few, counted):
+    """"Tasks, sleepers 1", "Echo 4 to 6", "Tasks 4, in 80 of 160 figures"."""
+    whole = [row for row in counted if row["module"] == module]
+    benches = dict.fromkeys(row["bench"] for row in few)
+    least, most = min(row["rounds"] for row in few), max(row["rounds"] for row in few)
+    words = f" {least} to {most}" if least < most else f" {least}"
+    if len(benches) <= 2 and len(few) < len(whole):
+        return module + "".join(f", {bench}" for bench in benches) + words
+    return module + words + (f", in {len(few)} of {len(whole)} figures" if few != whole else "")
+
+
+def rounds_words(result):
+    """How many rounds are behind a figure, and which have fewer and why; "" if nobody counted."""
+    found = few_rounds(result)
+    if not found:
+        return "" if found is None else f"Every figure is of at least {ROUNDS_LEAST} rounds."
+    return f"A figure is of at least {ROUNDS_LEAST} rounds, but for these. " + " ".join(
+        f"{FEW_ROUNDS[why]}: {'; '.join(lines)}." for why, lines in found.items())
 
 
 def over_limit(result):

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -85,7 +86,13 @@ def python_versions(python):
     return {peer: None if text and "Error" in text else text for peer, text in found.items()}
 
 
-def versions(python):
+def nginx(build):
+    """The program: this machine's, or what bench/run fetched; None."""
+    folders = ["/usr/sbin", "/usr/local/sbin", f"{build}/nginx/usr/sbin"]
+    return shutil.which("nginx") or shutil.which("nginx", path=":".join(folders))
+
+
+def versions(python, build):
     tree_is_changed = said_by("git", "status", "--porcelain", "--untracked-files=no")
     commit = first_match(r"^([0-9a-f]{7,40})$", said_by("git", "rev-parse", "--short", "HEAD"))
     crate, compiler = locked_crate("tokio"), first_match(r"^(rustc [\w.]+)", said_by("rustc", "-V"))
@@ -101,7 +108,7 @@ def versions(python):
         "go": first_match(r"go(\d[\d.]*)", said_by("go", "version")),
         "tokio": crate and f"{crate} ({compiler or 'rustc unknown'})",
         "libuv": package("libuv"),
-        "nginx": first_match(r"nginx/([\d.]+)", said_by("nginx", "-v")),
+        "nginx": first_match(r"nginx/([\d.]+)", said_by(nginx(build) or "nginx", "-v")),
         "wrk": first_match(r"wrk (?:debian/)?(\d[\w.+-]*)", said_by("wrk", "-v")),
         "h2load": first_match(r"nghttp2/([\d.]+)", said_by("h2load", "--version")),
         "redis-benchmark": first_match(r"redis-benchmark (\S+)",

@@ -68,14 +68,14 @@ def plan(context):
 
 
 def estimate_s(context):
-    return 24 if context.quick else 130
+    return 19 if context.quick else 130
 
 
 def command(context):
     return process.pinned(process.two_cores()[0]) + [
         str(context.build / "bench/micro"), "--benchmark_format=json",
         f"--benchmark_repetitions={repetitions(context)}",
-        f"--benchmark_min_time={0.01 if context.quick else 0.05}",
+        f"--benchmark_min_time={0.005 if context.quick else 0.05}",
         "--benchmark_enable_random_interleaving=true",
     ]
 

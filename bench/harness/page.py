@@ -45,7 +45,7 @@ def document(result, history=()):
     body = element("body", header(result, glance, drawn_past), element("main", [
         notices.section(result), notices.tiles(result), glance, standing.losses(result),
         benches.section(result), drawn_past,
-        setting.method(), setting.section(result), setting.again(result)]))
+        setting.method(result), setting.section(result), setting.again(result)]))
     head = element(
         "head", element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),

@@ -29,15 +29,15 @@ def name_of(shape):
 
 
 def burst_s(context):
-    return 0.15 if context.quick else 0.3
+    return 0.12 if context.quick else 0.3
 
 
 def round_count(context):
-    return 10 if context.quick else 12
+    return 6 if context.quick else 12
 
 
 def rounds_of(contestant, context):
-    return round_count(context) if not context.quick or contestant.kind in ("coil", "raw") else 2
+    return round_count(context) if not context.quick or contestant.kind in ("coil", "raw") else 4
 
 
 def shapes(context):
@@ -49,9 +49,9 @@ def plan(context):
 
 
 def estimate_s(context):
-    turns = sum(rounds_of(c, context) for c in contestants.echo_servers(context, 1)
+    turns = sum(rounds_of(c, context) + 1.5 for c in contestants.echo_servers(context, 1)
                 if c.needs.exists())
-    return len(shapes(context)) * turns * (burst_s(context) + 0.08)
+    return len(shapes(context)) * turns * (burst_s(context) + 0.03)
 
 
 # --- The client ----------------------------------------------------------------------------------

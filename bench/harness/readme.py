@@ -166,7 +166,8 @@ HOW_TO_READ = (
 
 def text(result, name):
     """What README says of a result kept in bench/history/ under that name."""
-    paragraphs = [origin(result, name), HOW_TO_READ + spread(result)]
+    paragraphs = [origin(result, name), HOW_TO_READ + spread(result),
+                  findings.rounds_words(result)]
     parts = [textwrap.fill(paragraph, WIDTH, break_long_words=False, break_on_hyphens=False)
              for paragraph in paragraphs]
     parts += [table(result, *wanted) for wanted in TABLES]

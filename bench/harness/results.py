@@ -26,7 +26,7 @@ SCHEMA = 1
 ROW_DEFAULTS = {
     "unit": "", "value": None, "median": None, "low": None, "high": None, "samples": [],
     "reference": None, "ratio": None, "aa": None, "limit": None, "limit_value": None, "also": {},
-    "notes": [], "trouble": None, "failed": False,
+    "notes": [], "trouble": None, "failed": False, "rounds": None,
 }
 
 
@@ -36,11 +36,13 @@ def from_root(text):
 
 
 def with_interval(row):
-    """A row that also has the confidence interval of its median, low and high."""
+    """A row that also has the confidence interval of its median, low and high, and the number of
+    its samples, rounds."""
     values = [sample["value"] for sample in row["samples"]]
     low, high = stats.confidence(values) if len(values) > 1 else (None, None)
     trouble = row["trouble"] and from_root(row["trouble"])
-    return {**ROW_DEFAULTS, **row, "low": low, "high": high, "trouble": trouble}
+    return {**ROW_DEFAULTS, **row, "low": low, "high": high, "trouble": trouble,
+            "rounds": len(values) or None}
 
 
 def collect(modules, context, machine_before, missing=(), commands=None, configs=None):
@@ -50,7 +52,8 @@ def collect(modules, context, machine_before, missing=(), commands=None, configs
         "schema": SCHEMA,
         "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "quick": bool(context.quick), "machine": machine_before,
-        "versions": machine.versions(context.python), "flags": machine.build_options(context.build),
+        "versions": machine.versions(context.python, context.build),
+        "flags": machine.build_options(context.build),
         "missing": [from_root(text) for text in missing],
         "commands": {name: from_root(text) for name, text in (commands or {}).items()},
         "configs": dict(configs or {}),
@@ -74,8 +77,8 @@ def small(result):
     """What bench/history/ keeps of a result, as history_name(result): four digits, no samples, no
     command lines, no configurations, no second processes (their A/A is with the first), and of a
     row only what is not as in ROW_DEFAULTS. Some tens of kB. It is a result like any other once
-    load() has read it; low and high, the confidence interval of a row's median, stand in for its
-    samples."""
+    load() has read it; rounds, and low and high, the confidence interval of a row's median, stand
+    in for its samples."""
     kept = {key: result[key] for key in ("schema", "when", "quick", "machine", "versions", "flags",
                                          "missing")}
 

@@ -1,14 +1,20 @@
 """The page's end: how it was measured, on what, with what, and how to do it again."""
 
 import figures
+import findings
 from markup import element, folded, join, table as drawn
 
 # A paragraph each; its first sentence is its name.
 METHOD = """\
 All at once, in short bursts. All contestants are up at the same time. A burst of a fraction of a
-second goes to one, then to the next, at least ten times round (slow contestants less often, quick
-runs fewer times), in reversed order every other time. The cost of a request flips by a factor of two in spells of seconds, on a virtual machine
-above all; this way everyone meets the same weather.
+second goes to one, then to the next, in reversed order every other time. The cost of a request
+flips by a factor of two in spells of seconds, on a virtual machine above all; this way everyone
+meets the same weather. One call at a time does not go round: in each of two processes its
+repetitions, shorter ones, are shuffled.
+
+Ten rounds. A full run goes round everyone at least ten times, in bursts of 0.2 s or a little more;
+one great operation may take longer, and its row says so. A quick run has fewer and shorter bursts,
+and the memory of so many sleepers is taken once. Column n of the tables tells them. {rounds}
 
 Server and client apart. Each has a core of its own where the machine has two. A client that is
 over 90 % busy measures itself; such bursts are marked client-bound.
@@ -39,8 +45,9 @@ under your load. Loopback and a virtual machine's clock flatter and blame everyo
 ratios rather than figures."""
 
 
-def method():
-    parted = [paragraph.split(". ", 1) for paragraph in METHOD.replace("\n", " ").split("  ")]
+def method(result):
+    text = METHOD.replace("{rounds}", findings.rounds_words(result)).replace("\n", " ")
+    parted = [paragraph.split(". ", 1) for paragraph in text.split("  ") if paragraph]
     points = [element("li", element("strong", f"{name}."), " ", text) for name, text in parted]
     return join(element("h2", "Method", id="method"), element("ul", points, class_="plain"),
                 element("p", LIMITS))

@@ -17,7 +17,7 @@ import results
 import rows
 
 WIDTH = 140
-NOTE_LEAST = 24
+NOTE_LEAST = 21
 GAP = "  "
 LEFT = {"contestant", "against", "note"}
 
@@ -26,7 +26,7 @@ def cells_of(row):
     """What is shown of a row, by column."""
     notes = [rows.verdict(row)] + row["notes"]
     cells = {"contestant": row["contestant"], "p20": figures.number(row["value"]),
-             "median": figures.number(row["median"])}
+             "median": figures.number(row["median"]), "n": str(row["rounds"] or "")}
     if row["ratio"]:
         cells.update({"against": row["reference"], "ratio": figures.ratio(row["ratio"]["p20"]),
                       "neighbours": figures.interval(row["ratio"])})
@@ -41,7 +41,7 @@ def cells_of(row):
 
 def columns(lines):
     """Those in which any of these cells has something, the note last and not among them."""
-    first = ("contestant", "p20", "median", "against", "ratio", "neighbours", "A/A", "limit")
+    first = ("contestant", "p20", "median", "n", "against", "ratio", "neighbours", "A/A", "limit")
     names = dict.fromkeys(name for cells in lines for name, text in cells.items() if text)
     names.pop("note", None)
     return [name for name in first if name in names] + [x for x in names if x not in first]
@@ -113,11 +113,12 @@ def machine_text(result):
 
 
 LEGEND = """\
-Less is better. p20: the 20th percentile of the bursts. ratio: of the 20th percentiles, to
-`against`; neighbours: the median of the ratios of bursts that were neighbours in time, with its
-95 % confidence interval. A/A: a second process of the same program, in the same two ways; where
-it is over 10 % off, the row says nothing. limit: of the ratio, or of p20. over: past it by both
-ratios."""
+Less is better. p20: the 20th percentile of the bursts. n: how many they are, one a round; in "One
+call at a time", which does not go round, repetitions, shorter ones, shuffled. ratio: of the 20th
+percentiles, to `against`; neighbours: the median of the ratios of bursts that were neighbours in
+time, with its 95 % confidence interval. A/A: a second process of the same program, in the same two
+ways; where it is over 10 % off, the row says nothing. limit: of the ratio, or of p20. over: past it
+by both ratios."""
 
 
 def losses_text(result):
@@ -149,7 +150,8 @@ def end_text(result):
 
 def terminal(result):
     """The whole result, in 140 columns."""
-    parts = [machine_text(result), textwrap.fill(LEGEND, WIDTH)]
+    parts = [machine_text(result), textwrap.fill(LEGEND, WIDTH),
+             textwrap.fill(findings.rounds_words(result), WIDTH)]
     parts += [module_text(module) for module in result["modules"]]
     parts += [losses_text(result), end_text(result)]
     return "\n\n".join(part for part in parts if part) + "\n"

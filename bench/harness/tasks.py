@@ -11,7 +11,9 @@ import argparse
 import dataclasses
 import json
 import random
+import statistics
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -55,14 +57,14 @@ def one_of_a_hundred(count):
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-    """COUNT is chosen for each contestant so that a burst has its length, unless something is said
-    here. Of a great bench the Python libraries do a tenth."""
+    """COUNT is chosen for each contestant, a part of a burst, unless something is said here. Of a
+    great bench the Python libraries do a tenth."""
 
     name: str
     limit: float = None       # what coil may cost, where just this is what was promised
     right: callable = all_of_them
-    at_once: int = None       # COUNT, which a burst asks for several times: so many tasks at once
-    great: int = None         # COUNT, which a burst asks for once; a tenth of it when it is quick
+    at_once: int = None       # COUNT: so many tasks at once
+    great: int = None         # COUNT: a great one, a tenth of it when it is quick
     peer_limit: float = None  # what coil may cost of the fastest Python library
     ahead: float = None       # so many times ahead of Go and tokio is wanted
 
@@ -87,18 +89,19 @@ BENCHES = [
 SLEEPERS = [Bench("sleepers", 4400, great=1_000_000), Bench("sleepers_later", 170, great=1_000_000)]
 COUNT_MOST = 100_000_000
 STEP = 1000  # COUNT is a multiple: pairs, groups and hundreds come out even
+PARTS = 4    # a burst asks for COUNT about so many times, where COUNT may be chosen
+LONG_S = 0.5  # a burst that takes longer, since it cannot be shorter, says so
 
 
 @dataclasses.dataclass(frozen=True)
 class Pace:
     burst_s: float
     rounds: int
-    great_rounds: int
-    python_rounds: int
+    slow_rounds: int    # of the great benches, and of the Python libraries
 
     @classmethod
     def of(cls, context):
-        return cls(0.012, 10, 5, 2) if context.quick else cls(0.05, 10, 5, 3)
+        return cls(0.012, 10, 4) if context.quick else cls(0.2, 10, 10)
 
 
 def shape_of(bench, context):
@@ -173,33 +176,35 @@ class Entry:
         return (self.program.cpu_ns() - before_ns) * 1e-9
 
     def find_count(self):
-        """Asks for more until it takes long enough to tell. Each twice: the first time it may have
-        to ask the kernel for memory."""
-        if self.bench.great:
-            self.ask(self.count)
-            return
+        """How much is a burst: COUNT, so many times. Asks for more until it takes long enough to
+        tell; each twice, for the first time it may have to ask the kernel for memory."""
         count, times = self.count or STEP, 1
         while True:
             took_s = min(self.cpu_s_of(count, times), self.cpu_s_of(count, times))
             if took_s > self.pace.burst_s / 4 or count * times > COUNT_MOST:
                 break
-            count, times = (count, times * 4) if self.bench.at_once else (count * 4, times)
-        more = self.pace.burst_s / max(took_s, 1e-9)
-        if self.bench.at_once:
-            self.count, self.times = count, max(1, round(times * more))
-        else:
-            self.count = max(STEP, round(count * more / STEP) * STEP)
+            count, times = (count, times * 4) if self.count else (count * 4, times)
+        whole = count * times * self.pace.burst_s / max(took_s, 1e-9)
+        if self.count is None:
+            self.count = max(STEP, round(whole / PARTS / STEP) * STEP)
+        self.times = max(1, round(whole / self.count))
 
     def takes_part(self, index):
-        """The slow take part in fewer rounds, evenly spread."""
+        """The slow may take part in fewer rounds, evenly spread."""
         pace = self.pace
-        least = min(pace.great_rounds if self.bench.great else pace.rounds,
-                    pace.python_rounds if self.name in PYTHON else pace.rounds)
-        return index * least % pace.rounds < least
+        mine = pace.slow_rounds if self.bench.great or self.name in PYTHON else pace.rounds
+        return index * mine % pace.rounds < mine
 
     def burst(self, index):
-        count, cpu_ns, wall_ns = self.ask(self.count, self.times)
-        self.bursts.append({"round": index, "value": cpu_ns / count, "wall": wall_ns / count})
+        """Asks until its time is over. A count found beforehand would make it too short or too
+        long, for the machine may have been twice as slow at that moment."""
+        total, begun, took_s = [0, 0, 0], time.monotonic(), 0
+        while took_s < self.pace.burst_s:
+            total = [sum(pair) for pair in zip(total, self.ask(self.count))]
+            took_s = time.monotonic() - begun
+        count, cpu_ns, wall_ns = total
+        self.bursts.append({"round": index, "value": cpu_ns / count, "wall": wall_ns / count,
+                            "took_s": took_s})
 
     def row(self, shape):
         if self.out:
@@ -209,6 +214,9 @@ class Entry:
         notes = []
         if self.bench.great and f"{self.count:,}" != shape:
             notes.append(f"{self.count:,} of them")
+        took_s = statistics.median(b["took_s"] for b in self.bursts)
+        if took_s > LONG_S:
+            notes.append(f"bursts of {took_s:.1f} s")
         return rowmaker.measured(self.bench.name, shape, self.name, "ns CPU/op", samples,
                                  {"ns elapsed/op": wall_ns}, notes)
 
@@ -287,7 +295,8 @@ def sleepers_row(bench, name, shape, context):
 
 
 def measure_sleepers(bench, context):
-    """One after the other, since each may want gigabytes. Memory needs no second process."""
+    """One after the other, since each may want gigabytes, and once: a million tasks take seconds,
+    and memory hardly changes from one time to the next. It needs no second process either."""
     shape = shape_of(bench, context)
     if not context.quick and memory_available_kib() < GREAT_MEMORY_KIB:
         shape = f"{bench.great // 10:,}"
@@ -362,11 +371,11 @@ def plan(context):
 
 
 def estimate_s(context):
-    """As measured with all peers there; the slow ones are most of it."""
-    slow = len([name for name in contestants(context) if name in PYTHON])
-    each_s, sleep_s = (1, 1) if context.quick else (4.5, 10)
-    return sum((sleep_s if bench in SLEEPERS else each_s) * (1 + slow / 4)
-               for bench in wanted(context))
+    """As measured: so much for each contestant, of which not all have every bench."""
+    each_s, great_s, sleep_s = (0.2, 0.25, 0.2) if context.quick else (2.3, 4.2, 3.2)
+    of_bench = [sleep_s if bench in SLEEPERS else great_s if bench.great else each_s
+                for bench in wanted(context)]
+    return len(contestants(context)) * sum(of_bench)
 
 
 def run(context):

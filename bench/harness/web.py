@@ -27,6 +27,7 @@ import time
 import types
 from pathlib import Path
 
+import machine
 import process
 import rows
 from process import Unavailable, WrongAnswer
@@ -154,10 +155,9 @@ def coil_command(context, contestant, root):
 
 
 def nginx_command(context, contestant, root):
-    places = ["/usr/sbin", "/usr/local/sbin", f"{context.build}/nginx/usr/sbin"]
-    program = shutil.which("nginx") or shutil.which("nginx", path=":".join(places))
+    program = machine.nginx(context.build)
     if not program:
-        raise Unavailable("nginx is not installed")
+        raise Unavailable("it is not installed, and bench/run could not fetch it")
     folder = context.log_folder.resolve() / "nginx"
     folder.mkdir(exist_ok=True)
     user = f"user {pwd.getpwuid(os.geteuid()).pw_name};\n" if os.geteuid() == 0 else ""
@@ -433,8 +433,8 @@ def plan(context):
 
 def estimate_s(context):
     rounds, burst_s = size_of(context)
-    bursts = sum(burst_s * length_of(shape) + 0.12 for shape in shapes_of(context))
-    return 2 + rounds * len(wanted(context)) * bursts
+    bursts = sum(burst_s * length_of(shape) + 0.07 for shape in shapes_of(context))
+    return rounds * len(wanted(context)) * bursts
 
 
 def run(context):
