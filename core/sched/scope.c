@@ -260,7 +260,7 @@ int coil__scope_leave(struct scope *s, int rc)
     list_remove(&s->siblings);
     s->state = SCOPE_ENDED;
     if (s->task && s->asked & ASK_STOP && !outer)
-        s->task->told_to_stop = false; /* what it was told of ends here, caught or not */
+        s->task->told_to_stop = s->told_outside; /* what s told ends here, caught or not */
 
     if (rc != -ECANCELED || !(s->asked & ASK_STOP) || outer)
         return rc;
@@ -279,12 +279,10 @@ void coil__scope_must_not_be_open(const struct scope *s, const char *site)
             coil__die("what was begun at %s is begun again at %s while it is open", s->site, site);
 }
 
-/* Puts s, which is prepared, around what the task does next. */
 static inline void enter(struct scope *s, struct coil_task *self, int64_t deadline_ns,
                          const char *site)
 {
-    scope_join(s, self->scope, self, site);
-    self->scope = s;
+    scope_enter(s, self, site);
     if (deadline_ns == COIL_FOREVER)
         return;
     s->deadline_ns = deadline_ns;
@@ -533,6 +531,16 @@ static const struct scope *who_asks(const struct scope *s, uint8_t ask)
 const struct scope *coil__scope_responsible(const struct scope *s)
 {
     return who_asks(s, ASK_STOP);
+}
+
+bool coil__scope_told_from_above(const struct coil_task *t)
+{
+    if (!t->told_to_stop)
+        return false;
+    for (const struct scope *s = t->scope; s->task == t; s = s->parent)
+        if (s->asked & ASK_STOP && !s->told_outside)
+            return false;
+    return true;
 }
 
 bool coil__scope_why(const struct scope *s, struct coil_cancellation *ret)

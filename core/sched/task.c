@@ -118,6 +118,7 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
     t->holds = NULL;
     t->locals = here_task() ? locals_share(here_task()->locals) : NULL;
     scope_clear(&t->own, loop, STAGE_BEGUN);
+    t->own.told_outside = false;
     scope_join(&t->own, parent, t, site);
     loop->living++;
     push_ready(loop, t);
