@@ -7,6 +7,7 @@
 
 #include <errno.h>
 
+#include "../sync/rwlock.h"
 #include "../thread/futex.h"
 #include "dormant.h"
 #include "group.h"
@@ -123,17 +124,22 @@ static void tell_all(struct list *to_abort)
 
 /* Marks the whole subtree first: an abort function must not meet a tree of which half is cancelled,
  * nor a queue in which somebody stands who is cancelled already, since what it hands over is for
- * the next. So users' come last. Who waits for a task without a stack, and is cancelled with it,
- * is told before that one ends: as if it had a stack, and would end later. */
+ * the next. So users' come last, and to let somebody in waits until ours are through: who leaves a
+ * read-write lock makes way for the next, who may be about to leave as well. Who waits for a task
+ * without a stack, and is cancelled with it, is told before that one ends: as if it had a stack,
+ * and would end later. */
 static void update_tree(struct scope *s)
 {
     struct audience a;
+    bool held;
 
     list_init(&a.ours);
     list_init(&a.groups);
     list_init(&a.users);
     mark(s, &a);
+    held = coil__rwlocks_hold();
     tell_all(&a.ours);
+    coil__rwlocks_release(held);
     tell_dormants(&a.groups);
     tell_all(&a.users);
 }
