@@ -208,6 +208,38 @@ COIL_TEST(group, s3_3_canceled_from_a_task_that_was_not_cancelled_is_a_failure_o
     CHECK_EQ(coil_task_status(&h), COIL_STATUS_FAILED);
 }
 
+COIL_TEST(group, s3_3_also_if_another_task_woke_it_with_that_word)
+{
+    struct parker p = {.answer = COIL_ABORT_DONE};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    SPAWN(&g, parker_run, &p);
+    parker_await(&p);
+    parker_unpark(&p, -ECANCELED);
+    CHECK_EQ(coil_group_end(&g, 0), -EPROTO);
+    CHECK_EQ(p.result, -ECANCELED);
+}
+
+/* It was told to hurry, and the word it was woken with is for that, whatever the shield. */
+COIL_TEST(group, s3_3_but_not_if_it_had_been_asked_to_leave)
+{
+    struct parker p = {.answer = COIL_ABORT_LATER};
+    struct coil_scope outer;
+    struct coil_group g;
+
+    coil_scope_begin(&outer, COIL_FOREVER);
+    coil_group_begin(&g);
+    SPAWN(&g, parker_run, &p);
+    parker_await(&p);
+    coil_scope_cancel(&outer, NULL);
+    coil_scope_set_shield(coil_group_scope(&g), 1);
+    parker_unpark(&p, -ECANCELED);
+    CHECK_EQ(coil_group_end(&g, 0), -ECANCELED);
+    CHECK_EQ(coil_group_error_count(&g), 0);
+    CHECK_EQ(coil_scope_end(&outer, -ECANCELED), 0);
+}
+
 COIL_TEST(group, s3_3_nor_may_the_body_say_so)
 {
     struct coil_group g;

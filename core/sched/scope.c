@@ -96,8 +96,10 @@ static void mark(struct scope *top, struct audience *a)
 /* Tells a parked task of its cancellation, if it has not been told and is still cancelled. */
 static void tell(struct coil_task *t)
 {
-    if (t->abort && task_cancelled(t) && coil__abort(t))
-        unpark(t, -ECANCELED);
+    if (!t->abort || !task_cancelled(t) || !coil__abort(t))
+        return;
+    t->told_to_stop = true;
+    unpark(t, -ECANCELED);
 }
 
 static void tell_dormants(struct list *groups)

@@ -181,6 +181,7 @@ bool coil__abort(struct coil_task *t)
     coil__here.canceller = here_name();
     coil__here.task = NULL;
     coil__here.aborting = t;
+    t->hurried = true;
     done = abort_fn(t->abort_ctx) == COIL_ABORT_DONE;
     if (unlikely(coil__here.aborting != t))
         coil__die("the abort function of task %s, spawned at %s, returned in the child of a fork: "
@@ -226,6 +227,7 @@ int coil_park(coil_abort_fn *abort_fn, void *ctx, const char *what)
 
     task_will_park(self);
     self->open_park = true;
+    self->hurried = false;
     if (unlikely(self->loop->deadline_unseen))
         r = park_and_look(self, abort_fn, ctx, what);
     else
@@ -240,5 +242,7 @@ void coil_unpark(struct coil_task *t, int result)
         coil__die("coil_unpark of task %s, spawned at %s, from outside its loop", t->name, t->site);
     if (unlikely(t->state != TASK_PARKED || !t->open_park))
         coil__die("coil_unpark of task %s, spawned at %s, which is not parked", t->name, t->site);
+    if (result == -ECANCELED) /* or it is somebody else's word, and who passes it on fails */
+        t->told_to_stop |= t->hurried || task_cancelled(t);
     unpark(t, result);
 }

@@ -63,6 +63,7 @@ struct coil_task {
     uint8_t stack_class;
     bool to_abort; /* on a canceller's list, between its marking and its aborts */
     uint8_t role;  /* ROLE_ bits; 0 for most */
+    bool hurried;  /* its abort function has been called, in the last coil_park or since */
     const char *name;
     const char *site;      /* of the spawn */
     struct errors *errors; /* of the last group it ended that failed */
