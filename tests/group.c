@@ -208,6 +208,38 @@ COIL_TEST(group, s3_3_canceled_from_a_task_that_was_not_cancelled_is_a_failure_o
     CHECK_EQ(coil_task_status(&h), COIL_STATUS_FAILED);
 }
 
+COIL_TEST(group, s3_3_also_if_another_task_woke_it_with_that_word)
+{
+    struct parker p = {.answer = COIL_ABORT_DONE};
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    SPAWN(&g, parker_run, &p);
+    parker_await(&p);
+    parker_unpark(&p, -ECANCELED);
+    CHECK_EQ(coil_group_end(&g, 0), -EPROTO);
+    CHECK_EQ(p.result, -ECANCELED);
+}
+
+/* It was told to hurry, and the word it was woken with is for that, whatever the shield. */
+COIL_TEST(group, s3_3_but_not_if_it_had_been_asked_to_leave)
+{
+    struct parker p = {.answer = COIL_ABORT_LATER};
+    struct coil_scope outer;
+    struct coil_group g;
+
+    coil_scope_begin(&outer, COIL_FOREVER);
+    coil_group_begin(&g);
+    SPAWN(&g, parker_run, &p);
+    parker_await(&p);
+    coil_scope_cancel(&outer, NULL);
+    coil_scope_set_shield(coil_group_scope(&g), 1);
+    parker_unpark(&p, -ECANCELED);
+    CHECK_EQ(coil_group_end(&g, 0), -ECANCELED);
+    CHECK_EQ(coil_group_error_count(&g), 0);
+    CHECK_EQ(coil_scope_end(&outer, -ECANCELED), 0);
+}
+
 COIL_TEST(group, s3_3_nor_may_the_body_say_so)
 {
     struct coil_group g;
@@ -643,6 +675,9 @@ enum told {
     IN_A_CANCELLED_SCOPE,
     AND_CLEANED_UP,
     AND_FAILED_TO_START_A_TASK,
+    AND_HAD_NO_TIME_TO_CLEAN_UP,
+    AND_WAS_STOPPED_CLEANING_UP,
+    AND_FAILED_TO_CLEAN_UP,
     TOLD_WAYS
 };
 
@@ -650,6 +685,31 @@ static int cancel_it(void *arg)
 {
     coil_scope_cancel(arg, NULL);
     return 0;
+}
+
+/* Behind a shield, what begins and ends there is cancelled, and has nothing to do with outer. */
+static void clean_up_in_vain(enum told how)
+{
+    static int eio = -EIO;
+    struct coil_scope shield;
+    struct coil_scope s;
+    struct coil_group g;
+
+    coil_shield_begin(&shield, COIL_SECOND);
+    if (how == AND_HAD_NO_TIME_TO_CLEAN_UP) {
+        coil_timeout_begin(&s, coil_now());
+        CHECK_EQ(coil_scope_end(&s, coil_checkpoint()), -ETIME);
+    }
+    if (how == AND_FAILED_TO_CLEAN_UP) {
+        coil_group_begin(&g);
+        SPAWN(&g, return_it, &eio);
+        CHECK_EQ(coil_group_end(&g, coil_sleep(COIL_FOREVER)), -EIO);
+    }
+    if (how == AND_WAS_STOPPED_CLEANING_UP) {
+        coil_scope_cancel(&shield, NULL);
+        CHECK_EQ(coil_checkpoint(), -ECANCELED);
+    }
+    CHECK_EQ(coil_scope_end(&shield, 0), 0);
 }
 
 static int be_told(enum told how, struct coil_scope *outer)
@@ -688,6 +748,8 @@ static int be_told(enum told how, struct coil_scope *outer)
         CHECK_EQ(coil_group_end(&h, 0), 0);
         CHECK_EQ(coil_scope_end(&s, 0), 0);
     }
+    if (how > AND_FAILED_TO_START_A_TASK)
+        clean_up_in_vain(how);
     return -ECANCELED;
 }
 
@@ -735,6 +797,57 @@ COIL_TEST(group, s3_3_nor_is_a_tasks)
     CHECK_EQ(coil_group_end(&g, 0), -ECANCELED);
     CHECK_EQ(coil_group_error_count(&g), 0);
     CHECK_EQ(coil_scope_end(&outer, -ECANCELED), 0);
+}
+
+static int clean_up_and_give_in(void *arg)
+{
+    int rc = coil_sleep(COIL_FOREVER);
+
+    clean_up_in_vain(AND_HAD_NO_TIME_TO_CLEAN_UP);
+    while (!*(bool *)arg)
+        coil_yield_shielded();
+    return rc;
+}
+
+COIL_TEST(group, s3_3_nor_is_one_that_had_no_time_to_clean_up)
+{
+    struct coil_scope outer;
+    struct coil_group g;
+    bool shielded = false;
+
+    coil_scope_begin(&outer, COIL_FOREVER);
+    coil_group_begin(&g);
+    SPAWN(&g, clean_up_and_give_in, &shielded);
+    give_way();
+    coil_scope_cancel(&outer, NULL);
+    give_way();
+    coil_scope_set_shield(coil_group_scope(&g), 1);
+    shielded = true;
+    CHECK_EQ(coil_group_end(&g, 0), -ECANCELED);
+    CHECK_EQ(coil_group_error_count(&g), 0);
+    CHECK_EQ(coil_scope_end(&outer, -ECANCELED), 0);
+}
+
+/* Whom nobody told but a scope that has ended, was not cancelled, whoever is behind the shield. */
+COIL_TEST(group, s3_3_what_a_scope_behind_a_shield_told_ends_with_it_though_others_are_cancelled)
+{
+    struct coil_scope outer;
+    struct coil_scope shield;
+    struct coil_scope s;
+    struct coil_group g;
+    int rc;
+
+    coil_scope_begin(&outer, COIL_FOREVER);
+    coil_scope_cancel(&outer, NULL);
+    coil_shield_begin(&shield, COIL_SECOND);
+    coil_scope_begin(&s, COIL_FOREVER);
+    coil_scope_cancel(&s, NULL);
+    rc = coil_checkpoint();
+    CHECK_EQ(coil_scope_end(&s, rc), 0);
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_end(&g, rc), -EPROTO);
+    CHECK_EQ(coil_scope_end(&shield, 0), 0);
+    CHECK_EQ(coil_scope_end(&outer, 0), 0);
 }
 
 static int fail_twice_inside(void *arg)

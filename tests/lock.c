@@ -924,6 +924,74 @@ COIL_TEST(lock, s5_4_but_not_if_they_are_cancelled_with_it)
     CHECK_EQ(coil_rwlock_release_read(&l), 0);
 }
 
+/* Of two who are cancelled at once, the first has been told: a hook shields the second, who waits
+ * for the lock, and releases that, in this order or the other. */
+struct rescue {
+    struct coil_scope scope; /* around the second's wait */
+    struct coil_rwlock l;
+    bool shield_first;
+    bool done;
+};
+
+static int sleep_for_ever(void *unused)
+{
+    (void)unused;
+    return coil_sleep(COIL_FOREVER);
+}
+
+static int write_in_a_scope(void *arg)
+{
+    struct rescue *r = arg;
+    int rc;
+
+    coil_scope_begin(&r->scope, COIL_FOREVER);
+    rc = write_once(&r->l);
+    return coil_scope_end(&r->scope, rc);
+}
+
+static void rescue(void *ctx, struct coil_task *t)
+{
+    struct rescue *r = ctx;
+
+    (void)t;
+    if (r->done)
+        return;
+    r->done = true;
+    if (r->shield_first)
+        coil_scope_set_shield(&r->scope, 1);
+    CHECK_EQ(coil_rwlock_release_read(&r->l), 0);
+    coil_scope_set_shield(&r->scope, 1);
+}
+
+COIL_TEST(lock, s5_4_who_is_shielded_before_being_told_of_the_cancel_is_let_in)
+{
+    for (int shield_first = 0; shield_first < 2; shield_first++) {
+        struct rescue r = {.l = COIL_RWLOCK_INIT, .shield_first = shield_first};
+        const struct coil_instrument i = {.task_scheduled = rescue, .ctx = &r};
+        struct coil_group outer;
+        struct coil_group g;
+        struct wait first;
+        struct wait writer;
+        struct wait last;
+
+        coil_group_begin(&outer);
+        coil_group_begin(&g);
+        CHECK_EQ(coil_rwlock_acquire_read(&r.l), 0);
+        wait_start(&g, &first, sleep_for_ever, NULL);
+        wait_start(&g, &writer, write_in_a_scope, &r);
+        wait_start(&outer, &last, read_once, &r.l);
+        CHECK_EQ(coil_instrument_add(&i), 0);
+        coil_scope_cancel(coil_group_scope(&g), NULL);
+        coil_instrument_remove(&i);
+        CHECK(r.done);
+        CHECK(rwlock_stats(&r.l).writer);
+        CHECK_EQ(coil_group_end(&g, 0), 0);
+        CHECK_RETURNED(&writer, 0);
+        CHECK_EQ(coil_group_end(&outer, 0), 0);
+        CHECK_RETURNED(&last, 0);
+    }
+}
+
 COIL_TEST(lock, s5_4_the_writer_that_asks_again_gets_edeadlk)
 {
     struct coil_rwlock l = COIL_RWLOCK_INIT;

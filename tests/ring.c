@@ -15,10 +15,12 @@
 
 static int refusals; /* so many calls to come are refused, */
 static int refuse_with = -EBUSY;
-static int misses;     /* so many cancels to come are lost in the kernel, */
-static int spoils;     /* so many reads to come do nothing, */
-static int spoil_with; /* and answer this, */
-static int holds;      /* so many reads to come wait for this descriptor instead, */
+static int misses;       /* so many cancels to come are lost in the kernel, */
+static uint64_t missed;  /* the last of them was for this one, */
+static int asked_again;  /* which has been asked again so many times, */
+static int spoils;       /* so many reads to come do nothing, */
+static int spoil_with;   /* and answer this, */
+static int holds;        /* so many reads to come wait for this descriptor instead, */
 static int hold_fd;
 static int cancel_with;      /* and who is cancelled says this, if not 0 */
 static uint64_t spoilt;      /* the name of a read that was */
@@ -47,7 +49,10 @@ static void meddle(struct io_uring_sqe *sqe)
     poll_firsts += sqe->opcode == IORING_OP_RECV && sqe->ioprio & IORING_RECVSEND_POLL_FIRST;
     if (sqe->opcode == IORING_OP_ASYNC_CANCEL && misses) {
         sqe->opcode = IORING_OP_NOP;
+        missed = sqe->addr;
         misses--;
+    } else if (sqe->opcode == IORING_OP_ASYNC_CANCEL && sqe->addr == missed) {
+        asked_again++;
     } else if (is_op && reads && holds) {
         hold(sqe);
     } else if (is_op && reads && spoils && !spoilt) {
@@ -190,6 +195,39 @@ RING_TEST(whoever_stays_silent_is_asked_again)
     CHECK_EQ(r.result, -ECANCELED);
     CHECK_EQ(coil_group_end(&g, 0), 0);
     wire_close(ends);
+}
+
+/* In each turn somebody else is asked for the first time. */
+RING_TEST(whoever_stays_silent_is_asked_again_though_there_is_always_somebody_new_to_ask)
+{
+    struct loop *loop = coil__here.loop;
+    struct receiver r[8];
+    struct coil_group g;
+    int ends[8][2];
+
+    coil_group_begin(&g);
+    for (int i = 0; i < 8; i++) {
+        wire_open(WIRE_UNIX, ends[i]);
+        spawn_receiver(&g, &r[i], ends[i][0]);
+        CHECK_EQ(coil_checkpoint(), 0);
+        inside_look();
+    }
+    misses = 1;
+    for (int i = 0; i < 8; i++) {
+        const int64_t until_ns = coil_now() + COIL_MILLISECOND; /* the time after which it is */
+
+        coil_task_cancel(&r[i].handle, NULL);
+        loop->ops->wait(loop->backend, 0);
+        while (coil_now() < until_ns)
+            sched_yield();
+    }
+    CHECK_EQ(misses, 0);
+    CHECK(asked_again);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    for (int i = 0; i < 8; i++) {
+        CHECK_EQ(r[i].result, -ECANCELED);
+        wire_close(ends[i]);
+    }
 }
 
 /* What the kernel knows the op by that is on its way as the last entry of the queue. */

@@ -288,6 +288,13 @@ void model_task_cancel(struct model *m, int t, struct model_why why)
 
 /* --- Scopes ---------------------------------------------------------------------------------- */
 
+/* t enters node, with what it has been told by others. */
+static void own(struct model *m, int node, int t)
+{
+    m->nodes[node].owner = t;
+    m->nodes[node].told_outside = m->tasks[t].told;
+}
+
 static int node_new(struct model *m, int parent)
 {
     int node = 0;
@@ -301,6 +308,7 @@ static int node_new(struct model *m, int parent)
         .deadline_ns = MODEL_FOREVER,
         .why.who = NOBODY,
         .host = NOBODY,
+        .owner = NOBODY,
     };
     return node;
 }
@@ -315,9 +323,11 @@ void model_scope_enter(struct model *m, int t, int node)
 {
     m->nodes[node].parent = m->tasks[t].inner;
     m->tasks[t].inner = node;
+    own(m, node, t);
 }
 
-/* 2.5: who catches. 2.6: a time-out only if that was the cause. 2.10: what t was told ends here. */
+/* 2.5: who catches. 2.6: a time-out only if that was the cause. 2.10: what t was told here ends
+ * here, what it was told outside does not. */
 int model_scope_end(struct model *m, int t, int rc)
 {
     const int node = m->tasks[t].inner;
@@ -327,7 +337,7 @@ int model_scope_end(struct model *m, int t, int rc)
     m->tasks[t].inner = n->parent;
     if (!n->cancelled || outer)
         return rc;
-    m->tasks[t].told = false;
+    m->tasks[t].told = n->told_outside;
     if (rc != -ECANCELED)
         return rc;
     n->caught = true;
@@ -348,6 +358,7 @@ int model_group_begin(struct model *m, int t)
     m->nodes[group].is_group = true;
     m->nodes[group].host = t;
     m->tasks[t].inner = group;
+    own(m, group, t);
     return group;
 }
 
@@ -441,6 +452,7 @@ static int task_new(struct model *m, int parent)
     m->tasks[t] = (struct model_task){.group = NOBODY, .target = NOBODY, .starter = NOBODY};
     m->tasks[t].own = node_new(m, parent);
     m->tasks[t].inner = m->tasks[t].own;
+    own(m, m->tasks[t].own, t);
     make_ready(m, t);
     return t;
 }
@@ -492,6 +504,7 @@ static void wake_dormant(struct model *m, int t)
 {
     m->tasks[t].own = node_new(m, m->tasks[t].group);
     m->tasks[t].inner = m->tasks[t].own;
+    own(m, m->tasks[t].own, t);
     make_ready(m, t);
 }
 
@@ -510,7 +523,16 @@ int model_start(struct model *m, int t, int group, bool service)
     return child;
 }
 
-/* 3.6: afterwards the group's. In a cancelled start: a no-op. */
+/* Has t been told to stop, and by no node of its own? */
+static bool told_from_above(const struct model *m, int t)
+{
+    for (int node = m->tasks[t].inner; m->nodes[node].owner == t; node = m->nodes[node].parent)
+        if (m->nodes[node].cancelled && !m->nodes[node].told_outside)
+            return false;
+    return m->tasks[t].told;
+}
+
+/* 3.6: afterwards the group's. In a start that is cancelled, or was when t was told: a no-op. */
 int model_started(struct model *m, int t)
 {
     struct model_task *task = &m->tasks[t];
@@ -521,7 +543,7 @@ int model_started(struct model *m, int t)
         return -EALREADY;
     m->acts++;
     task->said = true;
-    if (model_cancelled(m, m->nodes[task->own].parent))
+    if (model_cancelled(m, m->nodes[task->own].parent) || told_from_above(m, t))
         return 0;
     task->moved = true;
     m->nodes[task->own].parent = task->target;

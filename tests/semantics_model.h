@@ -46,6 +46,8 @@ struct model_node {
     bool shielded;
     bool fails; /* its end says -ETIME for a deadline */
     bool caught;
+    int owner;         /* the task that is in it; NOBODY: it has not begun */
+    bool told_outside; /* that task had been told to stop before */
     int64_t deadline_ns;
 
     bool cancelled;

@@ -507,6 +507,54 @@ COIL_TEST(start, s3_6_started_in_a_cancelled_start_is_a_no_op)
     CHECK_EQ(coil_group_end(&g, 0), 0);
 }
 
+/* A start behind a shield that goes up when the child has been told to stop. */
+struct late_shield {
+    struct coil_group *target;
+    struct coil_scope outer;
+    struct coil_scope shield;
+    int said;
+    int result;
+};
+
+static int start_too_late(void *arg)
+{
+    struct late_shield *s = arg;
+    int rc = coil_sleep(COIL_FOREVER);
+
+    coil_scope_set_shield(&s->shield, 1);
+    s->said = coil_started(1);
+    return rc;
+}
+
+static int start_behind_a_shield(void *arg)
+{
+    struct late_shield *s = arg;
+
+    coil_scope_begin(&s->outer, COIL_FOREVER);
+    coil_scope_begin(&s->shield, COIL_FOREVER);
+    s->result = coil_group_start(s->target, start_too_late, s, NULL);
+    return coil_scope_end(&s->outer, coil_scope_end(&s->shield, s->result));
+}
+
+/* Nobody in the other group, nor above it, would catch what the child has been told. */
+COIL_TEST(start, s3_6_who_was_told_to_stop_with_its_start_stays_there_though_a_shield_went_up)
+{
+    struct late_shield s = {.said = 1};
+    struct coil_group target;
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    coil_group_begin(&target);
+    s.target = &target;
+    SPAWN(&g, start_behind_a_shield, &s);
+    CHECK_EQ(coil_wait_all_blocked(0), 0);
+    coil_scope_cancel(&s.outer, NULL);
+    CHECK_EQ(coil_group_end(&target, 0), 0);
+    CHECK_EQ(s.said, 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(s.result, -ECANCELED);
+}
+
 COIL_TEST(start, s3_6_later_errors_come_out_of_such_a_start)
 {
     struct child c = {.parks_before = true, .before.answer = COIL_ABORT_LATER, .result = -EIO};

@@ -51,8 +51,8 @@ struct backend {
     struct list to_ask;  /* ops in the kernel that shall stop, newest first */
     struct list asking;  /* the same, taken from there: before any newer ones */
     struct list asked;   /* the same, asked to: until they do */
-    int64_t ask_again_at_ns;
-    int64_t ask_again_in_ns; /* 0: no time set yet */
+    int64_t ask_again_at_ns; /* the alarm */
+    int64_t ask_again_in_ns; /* after that; 0: there are some for whom no alarm was set yet */
     bool ask_now;            /* a cancel found no room */
     int wake_fd;
     uint64_t wake_count;
@@ -278,6 +278,8 @@ static unsigned int ask(struct backend *b)
             return 0;
         list_take(&b->asking, &b->to_ask);
     }
+    if (list_empty(&b->asked))
+        b->ask_again_at_ns = INT64_MAX;
     b->ask_again_in_ns = 0; /* the alarm is set when it turns out to be needed */
     while (count < ASK_MOST && (n = list_pop_front(&b->asking))) {
         list_push_back(&b->asked, n);
@@ -288,7 +290,8 @@ static unsigned int ask(struct backend *b)
 }
 
 /* A cancel can miss: its target may stand where the kernel does not look (being handed to a worker,
- * say). So whoever stays silent is asked again, less and less often. */
+ * say). So whoever stays silent is asked again, less and less often. Others who are asked meanwhile
+ * may set the alarm sooner, never later. */
 static void ask_again(struct backend *b)
 {
     int64_t now_ns;
@@ -300,7 +303,8 @@ static void ask_again(struct backend *b)
     now_ns = coil__clock_now();
     if (!b->ask_again_in_ns) { /* asked a moment ago, and silent still */
         b->ask_again_in_ns = ASK_AGAIN_NS;
-        b->ask_again_at_ns = now_ns + ASK_AGAIN_NS;
+        if (now_ns + ASK_AGAIN_NS < b->ask_again_at_ns)
+            b->ask_again_at_ns = now_ns + ASK_AGAIN_NS;
     }
     if (!b->ask_now && now_ns < b->ask_again_at_ns)
         return;
@@ -448,11 +452,11 @@ static int64_t next_alarm(struct backend *b)
  * the next turn's: looking for more right here would keep those waiting that are ready already. */
 static void uring_wait(struct backend *b, int64_t deadline_ns)
 {
-    unsigned int asked = ask(b);
+    unsigned int asked;
     bool any;
 
-    if (!asked || b->ask_now)
-        ask_again(b);
+    ask_again(b); /* first: who is asked for the first time is not silent yet */
+    asked = ask(b);
     submit_waiting(b);
     if (unlikely(!b->wake_armed))
         arm_wake(b);

@@ -26,8 +26,7 @@ void coil_group_begin_at(struct coil_group *public, const char *site)
 
     scope_clear(&g->scope, self->loop, STAGE_BEGUN);
     g->scope.of_group = true;
-    scope_join(&g->scope, self->scope, self, site);
-    self->scope = &g->scope;
+    scope_enter(&g->scope, self, site);
     g->state = GROUP_ACTIVE;
     g->first_error = 0;
     g->waiting = false;
@@ -325,12 +324,11 @@ int coil_group_start_at(struct coil_group *public, coil_task_fn *fn, void *arg, 
     struct group *g = group_of(public);
     struct start start = {.group = g};
     struct coil_group *before = (struct coil_group *)&start.before;
-    struct coil_task *self = need_task("coil_group_start", site);
-    const bool told_to_stop = self->told_to_stop;
     unsigned int class;
     struct coil_task *t;
     int r;
 
+    (void)need_task("coil_group_start", site);
     if (!options)
         options = &spawn_defaults;
     r = check(g, fn, options, site, &class);
@@ -343,7 +341,6 @@ int coil_group_start_at(struct coil_group *public, coil_task_fn *fn, void *arg, 
     if (t)
         t->role = ROLE_STARTING;
     r = coil_group_end_at(before, t ? 0 : -ENOMEM, site);
-    self->told_to_stop |= told_to_stop; /* that group was not one of the caller's */
     if (!start.moved)
         count_down(g);
     if (r < 0)
@@ -386,8 +383,8 @@ int coil_started(intptr_t value)
         self->handle->start_value = value;
     }
     /* In a cancelled start the task may be on its way out, with a cancellation that nobody in the
-     * group would catch. */
-    if (!(start->before.scope.seen & ASK_STOP))
+     * group would catch; also if a shield has gone up in between. */
+    if (!(start->before.scope.seen & ASK_STOP || coil__scope_told_from_above(self)))
         move(self, start);
     return 0;
 }

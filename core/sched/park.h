@@ -133,7 +133,6 @@ static inline int park_end(struct coil_task *self)
 {
     switch_away(self);
     self->waits_for = NULL;
-    self->told_to_stop |= self->wake_result == -ECANCELED;
     return self->wake_result;
 }
 

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 
+#include "../sync/rwlock.h"
 #include "../thread/futex.h"
 #include "dormant.h"
 #include "group.h"
@@ -95,8 +96,10 @@ static void mark(struct scope *top, struct audience *a)
 /* Tells a parked task of its cancellation, if it has not been told and is still cancelled. */
 static void tell(struct coil_task *t)
 {
-    if (t->abort && task_cancelled(t) && coil__abort(t))
-        unpark(t, -ECANCELED);
+    if (!t->abort || !task_cancelled(t) || !coil__abort(t))
+        return;
+    t->told_to_stop = true;
+    unpark(t, -ECANCELED);
 }
 
 static void tell_dormants(struct list *groups)
@@ -123,17 +126,22 @@ static void tell_all(struct list *to_abort)
 
 /* Marks the whole subtree first: an abort function must not meet a tree of which half is cancelled,
  * nor a queue in which somebody stands who is cancelled already, since what it hands over is for
- * the next. So users' come last. Who waits for a task without a stack, and is cancelled with it,
- * is told before that one ends: as if it had a stack, and would end later. */
+ * the next. So users' come last, and to let somebody in waits until ours are through: who leaves a
+ * read-write lock makes way for the next, who may be about to leave as well. Who waits for a task
+ * without a stack, and is cancelled with it, is told before that one ends: as if it had a stack,
+ * and would end later. */
 static void update_tree(struct scope *s)
 {
     struct audience a;
+    bool held;
 
     list_init(&a.ours);
     list_init(&a.groups);
     list_init(&a.users);
     mark(s, &a);
+    held = coil__rwlocks_hold();
     tell_all(&a.ours);
+    coil__rwlocks_release(held);
     tell_dormants(&a.groups);
     tell_all(&a.users);
 }
@@ -260,7 +268,7 @@ int coil__scope_leave(struct scope *s, int rc)
     list_remove(&s->siblings);
     s->state = SCOPE_ENDED;
     if (s->task && s->asked & ASK_STOP && !outer)
-        s->task->told_to_stop = false; /* what it was told of ends here, caught or not */
+        s->task->told_to_stop = s->told_outside; /* what s told ends here, caught or not */
 
     if (rc != -ECANCELED || !(s->asked & ASK_STOP) || outer)
         return rc;
@@ -279,12 +287,10 @@ void coil__scope_must_not_be_open(const struct scope *s, const char *site)
             coil__die("what was begun at %s is begun again at %s while it is open", s->site, site);
 }
 
-/* Puts s, which is prepared, around what the task does next. */
 static inline void enter(struct scope *s, struct coil_task *self, int64_t deadline_ns,
                          const char *site)
 {
-    scope_join(s, self->scope, self, site);
-    self->scope = s;
+    scope_enter(s, self, site);
     if (deadline_ns == COIL_FOREVER)
         return;
     s->deadline_ns = deadline_ns;
@@ -533,6 +539,16 @@ static const struct scope *who_asks(const struct scope *s, uint8_t ask)
 const struct scope *coil__scope_responsible(const struct scope *s)
 {
     return who_asks(s, ASK_STOP);
+}
+
+bool coil__scope_told_from_above(const struct coil_task *t)
+{
+    if (!t->told_to_stop)
+        return false;
+    for (const struct scope *s = t->scope; s->task == t; s = s->parent)
+        if (s->asked & ASK_STOP && !s->told_outside)
+            return false;
+    return true;
 }
 
 bool coil__scope_why(const struct scope *s, struct coil_cancellation *ret)

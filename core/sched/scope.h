@@ -53,6 +53,7 @@ struct scope {
     bool fails;    /* its end says -ETIME for a deadline */
     bool caught;
     bool mailed; /* atomic: a cancel from another thread is on its way, with what it has to say */
+    bool told_outside; /* its task had been told to stop before it began */
 
     struct timer timer; /* for the sooner of its two times, or before, and then armed again */
 
@@ -108,13 +109,14 @@ static inline void scope_join(struct scope *s, struct scope *parent, struct coil
                               const char *site)
 {
     handicap(parent, 75);
+    /* First: the compiler knows s by heart until the lists are written, which might be s. */
+    s->seen = s->asked | scope_lets_through(s, parent->seen);
     s->parent = parent;
     s->task = task;
     s->site = site;
     s->state = SCOPE_ACTIVE;
     list_init(&s->children);
     list_push_back(&parent->children, &s->siblings);
-    s->seen = s->asked | scope_lets_through(s, parent->seen);
 }
 
 /* The root of a tree. */
@@ -145,6 +147,9 @@ void coil__scope_move(struct scope *s, struct scope *parent);
 
 /* The outermost scope that s can see, s included, and that was cancelled; NULL: none was. */
 const struct scope *coil__scope_responsible(const struct scope *s);
+
+/* Has t been told to stop, and by none of its own scopes? */
+bool coil__scope_told_from_above(const struct coil_task *t);
 
 /* Why s is to stop, or else to finish. False: nobody asked. */
 bool coil__scope_why(const struct scope *s, struct coil_cancellation *ret);

@@ -118,6 +118,7 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
     t->holds = NULL;
     t->locals = here_task() ? locals_share(here_task()->locals) : NULL;
     scope_clear(&t->own, loop, STAGE_BEGUN);
+    t->own.told_outside = false;
     scope_join(&t->own, parent, t, site);
     loop->living++;
     push_ready(loop, t);
@@ -178,6 +179,7 @@ static bool abort_by_user(struct coil_task *t, coil_abort_fn *abort_fn)
     coil__here.canceller = here_name();
     coil__here.task = NULL;
     coil__here.aborting = t;
+    t->hurried = true;
     done = abort_fn(t->abort_ctx) == COIL_ABORT_DONE;
     if (unlikely(coil__here.aborting != t))
         coil__die("the abort function of task %s, spawned at %s, returned in the child of a fork: "
@@ -231,6 +233,7 @@ int coil_park(coil_abort_fn *abort_fn, void *ctx, const char *what)
 
     task_will_park(self);
     self->open_park = true;
+    self->hurried = false;
     if (unlikely(self->loop->deadline_unseen))
         r = park_and_look(self, abort_fn, ctx, what);
     else
@@ -245,5 +248,7 @@ void coil_unpark(struct coil_task *t, int result)
         coil__die("coil_unpark of task %s, spawned at %s, from outside its loop", t->name, t->site);
     if (unlikely(t->state != TASK_PARKED || !t->open_park))
         coil__die("coil_unpark of task %s, spawned at %s, which is not parked", t->name, t->site);
+    if (result == -ECANCELED) /* or it is somebody else's word, and who passes it on fails */
+        t->told_to_stop |= t->hurried || task_cancelled(t);
     unpark(t, result);
 }

@@ -58,11 +58,12 @@ struct coil_task {
     uint8_t state; /* enum task_state */
     uint8_t budget;
     bool open_park;    /* parked by coil_park: coil_unpark may wake it */
-    bool told_to_stop; /* got -ECANCELED, and no scope has caught it yet */
+    bool told_to_stop; /* got -ECANCELED, and whose that was has not ended yet */
     int message_code;  /* 0, or the failure that message is for */
     uint8_t stack_class;
     bool to_abort; /* on a canceller's list, between its marking and its aborts */
     uint8_t role;  /* ROLE_ bits; 0 for most */
+    bool hurried;  /* its abort function has been called, in the last coil_park or since */
     const char *name;
     const char *site;      /* of the spawn */
     struct errors *errors; /* of the last group it ended that failed */
@@ -187,6 +188,14 @@ static inline struct coil_task *scope_beginner(const struct scope *s, const char
     if (unlikely(scope_looks_open(s)))
         coil__scope_must_not_be_open(s, site);
     return self;
+}
+
+/* Puts s, which is prepared, around what self does next. */
+static inline void scope_enter(struct scope *s, struct coil_task *self, const char *site)
+{
+    scope_join(s, self->scope, self, site);
+    s->told_outside = self->told_to_stop;
+    self->scope = s;
 }
 
 /* The calling task, of which s is the innermost scope, and a group's or not. */

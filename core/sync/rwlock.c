@@ -31,13 +31,13 @@ static void give(struct rwlock *l, struct coil_task *t, enum wish wish)
         l->readers++;
 }
 
-/* Lets in whoever can be. One that is about to be told that it is cancelled leaves by itself, and
- * lets in the next. */
+/* Lets in whoever can be. Nobody stands there who is about to be told that he is cancelled: while
+ * they are told, it is held off. */
 static void admit_to(struct rwlock *l)
 {
     struct waiter *w;
 
-    while ((w = l->lot.first) && !w->task->to_abort && ask(l, w->task, w->count) == 0) {
+    while ((w = l->lot.first) && ask(l, w->task, w->count) == 0) {
         give(l, w->task, w->count);
         lot_wake_first(&l->lot, 0);
     }

@@ -95,8 +95,9 @@ COIL_API COIL_MUST_CHECK int coil_group_start_at(struct coil_group *g, coil_task
 
 /* Said by a task that was started: goes over to its group, and lets coil_group_start return. What
  * it has begun goes with it. If the group is cancelled, that acts at once. If the start is
- * cancelled, nothing changes: the task stays with it, and has to end. Said by a task that was
- * spawned, it does nothing, so one function serves both. Not a checkpoint.
+ * cancelled, or was when it told the task to stop, nothing changes: the task stays with it, and has
+ * to end. Said by a task that was spawned, it does nothing, so one function serves both. Not a
+ * checkpoint.
  * 0.  -EALREADY: it has been said. */
 COIL_API int coil_started(intptr_t value);
 

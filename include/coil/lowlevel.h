@@ -44,7 +44,8 @@ COIL_API struct coil_task *coil_task_self(void);
 COIL_API COIL_MUST_CHECK int coil_park(coil_abort_fn *abort, void *ctx, const char *what);
 
 /* Makes a parked task ready; its coil_park returns result. Exactly once per park, on the loop's own
- * thread; anything else aborts with a line. Does not switch. */
+ * thread; anything else aborts with a line. Does not switch. -ECANCELED is for a task that has been
+ * cancelled: to any other it is somebody else's word, and a task that returns it has failed. */
 COIL_API void coil_unpark(struct coil_task *t, int result);
 
 /* --- Parking lots -------------------------------------------------------------------------------
