@@ -24,7 +24,7 @@ static int holds;        /* so many reads to come wait for this descriptor inste
 static int hold_fd;
 static int cancel_with;      /* and who is cancelled says this, if not 0 */
 static uint64_t spoilt;      /* the name of a read that was */
-static int poll_firsts;      /* so many receives were to wait before they try */
+static int poll_firsts;      /* so many receives, or accepts, were to wait before they try */
 static atomic_bool to_sleep; /* a call was to wait for something to happen */
 
 static struct ring *our_ring(void)
@@ -46,7 +46,8 @@ static void meddle(struct io_uring_sqe *sqe)
     const bool is_op = sqe->user_data >> 32;
     const bool reads = sqe->opcode == IORING_OP_RECV || sqe->opcode == IORING_OP_READ;
 
-    poll_firsts += sqe->opcode == IORING_OP_RECV && sqe->ioprio & IORING_RECVSEND_POLL_FIRST;
+    poll_firsts += (sqe->opcode == IORING_OP_RECV && sqe->ioprio & IORING_RECVSEND_POLL_FIRST) ||
+                   (sqe->opcode == IORING_OP_ACCEPT && sqe->ioprio & IORING_ACCEPT_POLL_FIRST);
     if (sqe->opcode == IORING_OP_ASYNC_CANCEL && misses) {
         sqe->opcode = IORING_OP_NOP;
         missed = sqe->addr;
@@ -390,6 +391,37 @@ COIL_TEST_WITH_(ring, a_kernel_before_5_19_is_not_asked_to_wait_before_it_tries,
 {
     receive_twice();
     CHECK_EQ(poll_firsts, 0);
+}
+
+static void accept_one(int listener)
+{
+    int fd = coil_accept(listener, NULL, NULL);
+
+    CHECK(fd >= 0);
+    CHECK_EQ(coil_close(fd), 0);
+}
+
+/* Who comes in between is there when the wait begins. */
+RING_TEST(a_listener_that_was_emptied_is_waited_for_before_it_is_tried)
+{
+    const int emptied = harness_kernel_before(6, 10) ? 0 : 1;
+    struct sockaddr_in addr;
+    int listener = wire_listen(4, &addr);
+    int clients[4];
+
+    clients[0] = wire_connect(&addr);
+    clients[1] = wire_connect(&addr);
+    accept_one(listener);
+    accept_one(listener); /* there was one left, as the kernel said */
+    CHECK_EQ(poll_firsts, 0);
+    for (int i = 2; i < 4; i++) {
+        clients[i] = wire_connect(&addr);
+        accept_one(listener);
+        CHECK_EQ(poll_firsts, (i - 1) * emptied);
+    }
+    for (int i = 0; i < 4; i++)
+        close(clients[i]);
+    CHECK_EQ(coil_close(listener), 0);
 }
 
 /* --- Interrupted: the kernel's own affair ----------------------------------------------------- */

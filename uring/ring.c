@@ -214,6 +214,7 @@ int coil__ring_open(struct ring *r, const struct backend_config *config, struct 
     if (r->absolute)
         r->enter |= IORING_ENTER_ABS_TIMER;
     r->poll_first = r->setup & IORING_SETUP_TASKRUN_FLAG; /* it came with the same kernel */
+    r->accept_poll_first = r->uring.features & IORING_FEAT_RECVSEND_BUNDLE; /* likewise */
     if (r->uring.features & IORING_FEAT_NO_IOWAIT)
         r->enter |= IORING_ENTER_NO_IOWAIT;
     return 0;

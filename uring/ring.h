@@ -12,6 +12,7 @@ struct ring {
     int enter_fd;
     bool absolute;   /* waits take a point in time, not a duration */
     bool poll_first; /* a receive can be told to wait first, and tells what it left. Linux 5.19 */
+    bool accept_poll_first; /* so can an accept. Linux 6.10 */
 };
 
 /* 0, or -errno and why in words. why also tells of smaller queues than asked for. */

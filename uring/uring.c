@@ -152,6 +152,8 @@ static void prepare(struct io_uring_sqe *sqe, const struct op *op)
         break;
     case OP_ACCEPT:
         io_uring_prep_accept(sqe, op->fd, op->ptr, op->addrlen, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (op->descriptor->drained)
+            sqe->ioprio |= IORING_ACCEPT_POLL_FIRST; /* the attempt makes a socket, and unmakes it */
         break;
     case OP_POLL:
         io_uring_prep_poll_add(sqe, op->fd, op->flags);
@@ -346,6 +348,13 @@ static void once_more(struct backend *b, struct op *op, uint8_t phase)
     push_or_wait(b, op);
 }
 
+static bool tells_what_is_left(const struct backend *b, const struct op *op)
+{
+    if (op->kind == OP_RECV)
+        return b->ring.poll_first && op->descriptor->kind == FD_TCP;
+    return op->kind == OP_ACCEPT && b->ring.accept_poll_first && op->descriptor->kind == FD_TCP;
+}
+
 static void op_answered(struct backend *b, struct op *op, int result, unsigned int flags)
 {
     if (unlikely(is_interruption(result) || result == -EAGAIN || op->phase == POLLS)) {
@@ -361,7 +370,7 @@ static void op_answered(struct backend *b, struct op *op, int result, unsigned i
         once_more(b, op, result == -EAGAIN ? POLLS : ON_RING);
         return;
     }
-    if (op->kind == OP_RECV && op->descriptor->kind == FD_TCP && b->ring.poll_first)
+    if (tells_what_is_left(b, op))
         op->descriptor->drained = result > 0 && !(flags & IORING_CQE_F_SOCK_NONEMPTY);
     if (op->kind == OP_POLL && result > 0)
         result = 0;
