@@ -153,7 +153,7 @@ static void prepare(struct io_uring_sqe *sqe, const struct op *op)
     case OP_ACCEPT:
         io_uring_prep_accept(sqe, op->fd, op->ptr, op->addrlen, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (op->descriptor->drained)
-            sqe->ioprio |= IORING_ACCEPT_POLL_FIRST; /* the attempt makes a socket, and unmakes it */
+            sqe->ioprio |= IORING_ACCEPT_POLL_FIRST; /* to try makes a socket, in vain */
         break;
     case OP_POLL:
         io_uring_prep_poll_add(sqe, op->fd, op->flags);

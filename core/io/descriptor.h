@@ -45,7 +45,7 @@ struct descriptor {
     bool registered;     /* with the readiness backend */
     bool closing;
     bool given_away;    /* ... in a thread; the number may be another's already */
-    bool drained;       /* io_uring said of the last receive, or accept, that it took all there was */
+    bool drained;       /* io_uring said of the last receive or accept: it took all there was */
     int16_t late_error; /* ended a receive that had bytes to deliver: the next one says it */
 };
 
