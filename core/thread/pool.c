@@ -137,8 +137,8 @@ static int submit(struct loop *loop, struct op *op)
         if (++waiting > p->idle)
             break;
     too_few = waiting > p->idle;
-    pthread_cond_signal(&p->work);
     pthread_mutex_unlock(&p->lock);
+    pthread_cond_signal(&p->work); /* now: woken before, a thread would have to wait for the lock */
 
     if (too_few && p->threads < p->most)
         r = start_thread(loop);
