@@ -700,6 +700,52 @@ COIL_TEST(dormant, s4_4_also_the_host_that_waits_for_its_own)
     CHECK_EQ(ran, 0);
 }
 
+/* Waits for a task under a deadline. */
+struct hurried {
+    struct coil_handle h;
+    int64_t deadline_ns;
+    int told;
+};
+
+static int wait_until_the_deadline(void *arg)
+{
+    struct hurried *w = arg;
+    struct coil_scope s;
+
+    coil_scope_begin(&s, w->deadline_ns);
+    w->told = coil_task_wait(&w->h);
+    return coil_scope_end(&s, w->told);
+}
+
+/* What it is told if a deadline of the same time, that may be armed first, ends the other. */
+static int told_at_one_time(bool the_others_first)
+{
+    struct hurried w = {.deadline_ns = coil_now() + COIL_MILLISECOND};
+    struct coil_group all;
+    struct coil_group g;
+    int ran = 0;
+
+    coil_group_begin(&all);
+    coil_group_begin(&g);
+    spawn_idle(&g, &ran, &w.h);
+    if (the_others_first)
+        coil_scope_set_deadline(coil_group_scope(&g), w.deadline_ns);
+    SPAWN(&all, wait_until_the_deadline, &w);
+    give_way();
+    coil_scope_set_deadline(coil_group_scope(&g), w.deadline_ns);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_EQ(coil_group_end(&all, 0), 0);
+    CHECK_EQ(coil_task_status(&w.h), COIL_STATUS_CANCELLED);
+    CHECK_EQ(ran, 0);
+    return w.told;
+}
+
+COIL_TEST(dormant, s4_4_also_by_two_deadlines_of_one_time_whichever_was_armed_first)
+{
+    CHECK_EQ(told_at_one_time(false), -ECANCELED);
+    CHECK_EQ(told_at_one_time(true), -ECANCELED);
+}
+
 COIL_TEST(dormant, s2_4_a_deadline_of_its_group_ends_one)
 {
     struct coil_handle h[2];

@@ -924,6 +924,48 @@ COIL_TEST(lock, s5_4_but_not_if_they_are_cancelled_with_it)
     CHECK_EQ(coil_rwlock_release_read(&l), 0);
 }
 
+struct hurried {
+    struct coil_rwlock l;
+    int64_t deadline_ns;
+};
+
+static int write_until_the_deadline(void *arg)
+{
+    struct hurried *h = arg;
+    struct coil_scope s;
+
+    coil_scope_begin(&s, h->deadline_ns);
+    return coil_scope_end(&s, write_once(&h->l));
+}
+
+static int read_until_the_deadline(void *arg)
+{
+    struct hurried *h = arg;
+    struct coil_scope s;
+
+    coil_scope_begin(&s, h->deadline_ns);
+    CHECK_EQ(coil_rwlock_acquire_read(&h->l), -ECANCELED);
+    return coil_scope_end(&s, -ECANCELED);
+}
+
+COIL_TEST(lock, s5_4_nor_if_their_own_deadline_passes_at_the_same_time)
+{
+    struct hurried h = {COIL_RWLOCK_INIT, coil_now() + COIL_MILLISECOND};
+    struct coil_group g;
+    struct wait writer;
+    struct wait reader;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_rwlock_acquire_read(&h.l), 0);
+    wait_start(&g, &writer, write_until_the_deadline, &h);
+    wait_start(&g, &reader, read_until_the_deadline, &h);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_RETURNED(&writer, 0);
+    CHECK_RETURNED(&reader, 0);
+    CHECK_EQ(rwlock_stats(&h.l).readers, 1);
+    CHECK_EQ(coil_rwlock_release_read(&h.l), 0);
+}
+
 /* Of two who are cancelled at once, the first has been told: a hook shields the second, who waits
  * for the lock, and releases that, in this order or the other. */
 struct rescue {

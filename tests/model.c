@@ -985,15 +985,17 @@ static void hurry(struct actor *a)
 static void release(const struct actor *a);
 
 /* By then all are out of the queues who are cancelled with a, so what it hands over is for the next
- * one. Not if time is behind it: other deadlines may pass in the same moment, before or after. */
+ * one. If time is behind it, also those whose deadline passes at the same time; but only sim's
+ * clock says which these are. */
 static enum coil_abort leave_the_park(void *ctx)
 {
     struct actor *a = ctx;
     const struct model_task *t = &model.tasks[a->id];
+    const bool by_time = t->aborts < ++a->aborts;
 
-    if (t->aborts < ++a->aborts)
+    if (by_time)
         model_look(&model, coil_now());
-    else if (world.cancelling && chance(2))
+    if ((by_time ? world.timed : world.cancelling) && chance(2))
         release(a);
     HOLDS(a->parked);
     HOLDS(a->aborts == t->aborts);

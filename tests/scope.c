@@ -995,6 +995,51 @@ COIL_TEST(scope, s2_7_a_park_may_be_ended_by_the_deadline_of_another_that_it_mee
     CHECK_EQ(coil_group_end(&g, 0), 0);
 }
 
+/* Both have the same deadline, and the first gives back what the second waits for. */
+struct rivals {
+    struct coil_semaphore s;
+    int64_t deadline_ns;
+};
+
+static enum coil_abort give_back(void *ctx)
+{
+    CHECK_EQ(coil_semaphore_release(ctx), 0);
+    return COIL_ABORT_DONE;
+}
+
+static int park_and_give_back(void *arg)
+{
+    struct rivals *r = arg;
+    struct coil_scope s;
+
+    coil_scope_begin(&s, r->deadline_ns);
+    return coil_scope_end(&s, coil_park(give_back, &r->s, "a test"));
+}
+
+static int acquire_in_vain(void *arg)
+{
+    struct rivals *r = arg;
+    struct coil_scope s;
+
+    coil_scope_begin(&s, r->deadline_ns);
+    CHECK_EQ(coil_semaphore_acquire(&r->s), -ECANCELED);
+    return coil_scope_end(&s, -ECANCELED);
+}
+
+COIL_TEST(scope, s2_2_deadlines_of_one_time_are_all_seen_before_an_abort_function_runs)
+{
+    struct rivals r = {COIL_SEMAPHORE_INIT(0, 1), in(COIL_MILLISECOND)};
+    struct coil_semaphore_stats stats;
+    struct coil_group g;
+
+    coil_group_begin(&g);
+    CHECK_EQ(coil_group_spawn(&g, park_and_give_back, &r), 0);
+    CHECK_EQ(coil_group_spawn(&g, acquire_in_vain, &r), 0);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    coil_semaphore_stats(&r.s, &stats);
+    CHECK_EQ(stats.value, 1);
+}
+
 static int succeed(void *arg)
 {
     (void)arg;

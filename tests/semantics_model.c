@@ -230,14 +230,17 @@ static void deliver(struct model *m)
 }
 
 /* 2.6: the first cause stays. */
-static void cancel(struct model *m, int node, struct model_why why)
+static void note_cancel(struct model_node *n, struct model_why why)
 {
-    struct model_node *n = &m->nodes[node];
-
     if (n->cancelled)
         return;
     n->cancelled = true;
     n->why = why;
+}
+
+static void cancel(struct model *m, int node, struct model_why why)
+{
+    note_cancel(&m->nodes[node], why);
     deliver(m);
 }
 
@@ -655,17 +658,19 @@ static int64_t soonest_ns(const struct model *m)
 }
 
 /* 2.12: the request said why. */
-static void cancel_due(struct model *m, int node)
+static void cancel_due(struct model_node *n)
 {
-    const struct model_node *n = &m->nodes[node];
     struct model_why why = {MODEL_DEADLINE, NULL, NOBODY};
 
     if (due_ns(n) < n->deadline_ns)
         why = n->request;
-    cancel(m, node, why);
+    note_cancel(n, why);
 }
 
-/* All that is due at one time. 4.5: a sleeper does not wake before. */
+/* All that is due at one time. 4.5: a sleeper does not wake before. Of deadlines, all are seen
+ * before anybody is told: so who waits for a task without a stack, and is cancelled by one when it
+ * ends by another, hears of his own, whichever was there first. As if the task had a stack: then it
+ * would only end when it runs. */
 static void act_at(struct model *m, int64_t time_ns)
 {
     m->acts++;
@@ -676,7 +681,8 @@ static void act_at(struct model *m, int64_t time_ns)
             wake_dormant(m, t);
     for (int i = 0; i < MODEL_NODES; i++)
         if (m->nodes[i].used && !m->nodes[i].cancelled && due_ns(&m->nodes[i]) <= time_ns)
-            cancel_due(m, i);
+            cancel_due(&m->nodes[i]);
+    deliver(m);
 }
 
 void model_look(struct model *m, int64_t now_ns)

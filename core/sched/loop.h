@@ -46,6 +46,7 @@ struct loop {
 
     bool deadline_unseen; /* one was armed, and may be past: nobody has looked at the clock since */
     struct timers timers;
+    struct passing passing;
     struct scope root;
     struct stacks stacks;
     struct dormant_pool dormant;

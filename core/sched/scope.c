@@ -51,13 +51,6 @@ static bool has_dormants(const struct scope *s)
     return s->of_group && container_of(s, struct group, scope)->dormant_count;
 }
 
-/* Who has to be told of a change. */
-struct audience {
-    struct list ours;   /* parked tasks */
-    struct list groups; /* with tasks that have no stack */
-    struct list users;  /* parked tasks with an abort function of a user's */
-};
-
 static void invite_task(struct audience *a, struct coil_task *t)
 {
     if (!t->abort || t->to_abort)
@@ -124,6 +117,13 @@ static void tell_all(struct list *to_abort)
     }
 }
 
+static void audience_init(struct audience *a)
+{
+    list_init(&a->ours);
+    list_init(&a->groups);
+    list_init(&a->users);
+}
+
 /* Marks the whole subtree first: an abort function must not meet a tree of which half is cancelled,
  * nor a queue in which somebody stands who is cancelled already, since what it hands over is for
  * the next. So users' come last, and to let somebody in waits until ours are through: who leaves a
@@ -135,9 +135,7 @@ static void update_tree(struct scope *s)
     struct audience a;
     bool held;
 
-    list_init(&a.ours);
-    list_init(&a.groups);
-    list_init(&a.users);
+    audience_init(&a);
     mark(s, &a);
     held = coil__rwlocks_hold();
     tell_all(&a.ours);
@@ -174,6 +172,24 @@ static int64_t due_ns(const struct scope *s)
 
 static void timer_fired(struct timer *t);
 
+/* Notes that s, which is not over, has been cancelled, and why. True: others have to be told. */
+static bool note_cancel(struct scope *s, enum coil_cause cause, const char *reason,
+                        const char *canceller, const char *site)
+{
+    if (s->asked & ASK_STOP || s->state == SCOPE_ENDED)
+        return false;
+    handicap(s, 300);
+    s->asked |= ASK_STOP;
+    s->cause = (uint8_t)cause;
+    s->reason = reason;
+    s->canceller = canceller;
+    s->cancel_site = site;
+    if (s->state != SCOPE_ACTIVE)
+        return false; /* its begin will see */
+    disarm(s);
+    return true;
+}
+
 /* A timer that is armed already is not moved back: most deadlines are moved later, over and over,
  * and that then touches nothing but the scope. It is armed again when it fires too soon. One that
  * is not needed any more goes at once. */
@@ -193,33 +209,53 @@ static void arm(struct scope *s)
     coil__timer_add(&s->loop->timers, &s->timer, at_ns > 0 ? at_ns : 0);
 }
 
+/* All that pass at this time have been seen. */
+static void all_passed(struct timer *t)
+{
+    struct passing *p = container_of(t, struct passing, timer);
+
+    coil__rwlocks_release(p->rwlocks_held);
+    tell_dormants(&p->audience.groups);
+    tell_all(&p->audience.users);
+}
+
+/* As coil__scope_cancel, but only who is parked in a call of ours hears of it at once. Other
+ * deadlines may pass at this very time, armed before or after, and are all seen before the rest
+ * comes, as if all their scopes were one tree: so a timer of this time is put behind theirs. */
+static void pass(struct scope *s, enum coil_cause cause, const char *reason, const char *canceller,
+                 const char *site)
+{
+    struct timers *timers = &s->loop->timers;
+    struct passing *p = &s->loop->passing;
+
+    if (!note_cancel(s, cause, reason, canceller, site))
+        return;
+    if (!timer_armed(&p->timer)) {
+        p->rwlocks_held = coil__rwlocks_hold();
+        p->timer.fire = all_passed;
+        coil__timer_add(timers, &p->timer, timers->base_ns);
+    }
+    mark(s, &p->audience);
+    tell_all(&p->audience.ours);
+}
+
 static void timer_fired(struct timer *t)
 {
     struct scope *s = container_of(t, struct scope, timer);
 
-    if (due_ns(s) > t->deadline_ns)
+    if (due_ns(s) > s->loop->timers.base_ns) /* moved, and not due by now */
         arm(s);
     else if (due_ns(s) == s->deadline_ns)
-        coil__scope_cancel(s, COIL_CAUSE_DEADLINE, NULL, NULL, NULL);
+        pass(s, COIL_CAUSE_DEADLINE, NULL, NULL, NULL);
     else /* the end of the grace; the request said why */
-        coil__scope_cancel(s, COIL_CAUSE_EXPLICIT, s->reason, s->canceller, s->cancel_site);
+        pass(s, COIL_CAUSE_EXPLICIT, s->reason, s->canceller, s->cancel_site);
 }
 
 void coil__scope_cancel(struct scope *s, enum coil_cause cause, const char *reason,
                         const char *canceller, const char *site)
 {
-    if (s->asked & ASK_STOP || s->state == SCOPE_ENDED)
-        return;
-    handicap(s, 300);
-    s->asked |= ASK_STOP;
-    s->cause = (uint8_t)cause;
-    s->reason = reason;
-    s->canceller = canceller;
-    s->cancel_site = site;
-    if (s->state != SCOPE_ACTIVE)
-        return; /* its begin will see */
-    disarm(s);
-    update(s);
+    if (note_cancel(s, cause, reason, canceller, site))
+        update(s);
 }
 
 void coil__scope_tell(struct scope *s)
@@ -241,6 +277,7 @@ void coil__scope_move(struct scope *s, struct scope *parent)
 void coil__scope_root(struct scope *s, struct loop *loop, const char *site)
 {
     scope_clear(s, loop, STAGE_BEGUN);
+    audience_init(&loop->passing.audience);
     s->parent = NULL;
     s->task = NULL;
     s->site = site;

@@ -119,6 +119,20 @@ static inline void scope_join(struct scope *s, struct scope *parent, struct coil
     list_push_back(&parent->children, &s->siblings);
 }
 
+/* Who has to be told of a change. */
+struct audience {
+    struct list ours;   /* parked tasks */
+    struct list groups; /* with tasks that have no stack */
+    struct list users;  /* parked tasks with an abort function of a user's */
+};
+
+/* Deadlines that pass at one time. */
+struct passing {
+    struct audience audience;
+    struct timer timer; /* of the same time, and fires after all of theirs */
+    bool rwlocks_held;
+};
+
 /* The root of a tree. */
 void coil__scope_root(struct scope *s, struct loop *loop, const char *site);
 
