@@ -360,11 +360,8 @@ static ssize_t run_on(struct coil_task *self, struct op *op, struct descriptor *
         op->route = ROUTE_POOL;
     if (unlikely(no_readiness_tells(op, d)))
         return try_and_wait(self, op, 0);
-    if (!ops->readiness && unlikely(ring_may_only_wait(op, d))) {
-        coil__meet_deadlines(self->loop); /* here we may, on any backend */
-        return task_cancelled(self) ? task_refuse(self)
-                                    : try_and_wait(self, op, op->writes ? POLLOUT : POLLIN);
-    }
+    if (!ops->readiness && unlikely(ring_may_only_wait(op, d)))
+        return try_and_wait(self, op, op->writes ? POLLOUT : POLLIN);
     if (ops->readiness && (d->ready & side_of(op->writes) || !op_speaks_for_its_side(op))) {
         r = coil__op_perform(op);
         if (r != -EAGAIN)
@@ -420,8 +417,7 @@ static int may_use(struct coil_task *self, int fd, struct descriptor **ret)
     int r;
 
     handicap(self, 500);
-    if (self->loop->ops->readiness)
-        coil__meet_deadlines(self->loop); /* may succeed without a turn, and a deadline be past */
+    coil__meet_deadlines(self->loop); /* we may succeed without a turn, and a deadline be past */
     r = task_checkpoint(self);
     return likely(r >= 0) ? descriptor_get(self->loop, fd, ret) : r;
 }

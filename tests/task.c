@@ -1,5 +1,6 @@
 /* task.c - semantics.md 3.7 (handles), 3.10 (turns), 4 (checkpoints), and coil/lowlevel.h. */
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -1333,6 +1334,81 @@ COIL_TEST(task, lowlevel_an_abort_runs_as_no_task_and_its_cancels_bear_the_name_
     CHECK_EQ(coil_group_end(&outer, 0), 0);
     CHECK_EQ(other.result, 7);
     CHECK(b.spawned_ran);
+}
+
+static enum coil_abort cancel_its_scope(void *ctx)
+{
+    coil_scope_cancel(((struct busybody *)ctx)->scope, "from an abort function");
+    return COIL_ABORT_DONE;
+}
+
+static int park_and_cancel(void *arg)
+{
+    struct busybody *b = arg;
+
+    b->own.task = coil_task_self();
+    return coil_park(cancel_its_scope, b, "a test");
+}
+
+static void check_nobody_cancelled(const struct coil_scope *s)
+{
+    struct coil_cancellation why;
+
+    coil_scope_cancellation(s, &why);
+    CHECK_EQ(why.cause, COIL_CAUSE_EXPLICIT);
+    CHECK(!why.task);
+}
+
+/* Whoever happens to look at the clock. */
+COIL_TEST(task, lowlevel_what_an_abort_cancels_because_of_a_deadline_bears_no_name)
+{
+    struct coil_scope scope;
+    struct busybody b = {.scope = &scope};
+    struct coil_group late;
+
+    coil_group_begin(&late);
+    SPAWN(&late, park_and_cancel, &b);
+    parker_await(&b.own);
+    coil_scope_begin(&scope, COIL_FOREVER);
+    coil_scope_set_deadline(coil_group_scope(&late), coil_now() - 1);
+    CHECK_EQ(coil_checkpoint_if_cancelled(), -ECANCELED);
+    check_nobody_cancelled(&scope);
+    CHECK(coil_task_self());
+    CHECK_EQ(coil_scope_end(&scope, -ECANCELED), -ECANCELED);
+    CHECK_EQ(coil_group_end(&late, -ECANCELED), 0);
+}
+
+static void *cancel_two(void *arg)
+{
+    struct coil_scope **two = arg;
+
+    coil_scope_cancel(two[0], NULL);
+    coil_scope_cancel(two[1], NULL);
+    return NULL;
+}
+
+/* Whoever takes the message. */
+COIL_TEST(task, lowlevel_what_an_abort_cancels_because_of_another_thread_bears_no_name)
+{
+    struct coil_scope scope;
+    struct coil_scope last;
+    struct busybody b = {.scope = &scope};
+    struct coil_group g;
+    struct coil_scope *two[] = {coil_group_scope(&g), &last};
+    pthread_t thread;
+
+    coil_group_begin(&g);
+    SPAWN(&g, park_and_cancel, &b);
+    parker_await(&b.own);
+    coil_scope_begin(&scope, COIL_FOREVER);
+    coil_scope_begin(&last, COIL_FOREVER);
+    CHECK_EQ(pthread_create(&thread, NULL, cancel_two, two), 0);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_EQ(coil_scope_end(&last, 0), 0); /* takes what has come */
+    check_nobody_cancelled(&scope);
+    CHECK(coil_task_self());
+    CHECK_EQ(coil_scope_end(&scope, -ECANCELED), -ECANCELED);
+    CHECK_EQ(coil_group_end(&g, -ECANCELED), 0);
 }
 
 struct flicker {

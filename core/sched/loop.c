@@ -196,8 +196,12 @@ void coil__meet_deadlines(struct loop *loop)
     loop->deadline_unseen = false;
     if (!loop->timers.count)
         return;
-    if (timers_soonest(&loop->timers) - loop->ops->tick(loop->backend) < TICK_MOST_NS)
+    if (timers_soonest(&loop->timers) - loop->ops->tick(loop->backend) < TICK_MOST_NS) {
+        struct coil_task *self = nobody_begin();
+
         fire_timers(loop);
+        nobody_end(self);
+    }
 }
 
 static void look_around(struct loop *loop)

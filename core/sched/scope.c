@@ -289,7 +289,10 @@ void coil__scope_root(struct scope *s, struct loop *loop, const char *site)
 /* A cancel from another thread may lie in the mailbox, or its sender be about to put it there. */
 static void take_mail(struct scope *s)
 {
+    struct coil_task *self = nobody_begin();
+
     coil__mailbox_deliver(&s->loop->mailbox);
+    nobody_end(self);
     if (__atomic_load_n(&s->mailed, __ATOMIC_ACQUIRE))
         coil__mailbox_await_posters(&s->loop->mailbox);
 }

@@ -105,6 +105,22 @@ static inline const char *here_name(void)
     return coil__here.task ? coil__here.task->name : coil__here.canceller;
 }
 
+/* Around what is done because it is time, or because of a message, by whoever happens to look: that
+ * task is not behind it, so its name is on no cancel. */
+static inline struct coil_task *nobody_begin(void)
+{
+    struct coil_task *self = coil__here.task;
+
+    coil__here.task = NULL;
+    return self;
+}
+
+static inline void nobody_end(struct coil_task *self)
+{
+    if (!coil__here.forked)
+        coil__here.task = self;
+}
+
 /* There is no calling task. Says what needs one, and where (NULL: what says it all). */
 _Noreturn void coil__die_outside(const char *what, const char *site);
 
