@@ -966,6 +966,70 @@ COIL_TEST(lock, s5_4_nor_if_their_own_deadline_passes_at_the_same_time)
     CHECK_EQ(coil_rwlock_release_read(&h.l), 0);
 }
 
+/* At one time a writer gives up, and with him, by a hook, a group is cancelled: in it a reader, who
+ * would be let in, and one who holds the lock, and whose abort function lets go and does away with
+ * it. */
+struct abandoned {
+    struct hurried *h;
+    struct coil_group g;
+    bool cancelled;
+    bool gone;
+};
+
+static enum coil_abort do_away_with(void *ctx)
+{
+    struct abandoned *a = ctx;
+
+    CHECK_EQ(coil_rwlock_release_read(&a->h->l), 0);
+    memset(&a->h->l, 0xff, sizeof(a->h->l));
+    a->gone = true;
+    return COIL_ABORT_DONE;
+}
+
+static int read_until_told(void *arg)
+{
+    struct abandoned *a = arg;
+
+    CHECK_EQ(coil_rwlock_acquire_read(&a->h->l), 0);
+    return coil_park(do_away_with, a, "the end");
+}
+
+static void cancel_with_him(void *ctx, struct coil_task *t)
+{
+    struct abandoned *a = ctx;
+
+    (void)t;
+    if (a->cancelled)
+        return;
+    a->cancelled = true;
+    coil_scope_cancel(coil_group_scope(&a->g), NULL);
+    CHECK(!a->gone); /* he is told when the writer's leaving is through */
+}
+
+COIL_TEST(lock, s5_4_who_does_away_with_a_lock_that_others_are_leaving_comes_after_them)
+{
+    struct hurried h = {COIL_RWLOCK_INIT, coil_now() + COIL_MILLISECOND};
+    struct abandoned a = {.h = &h};
+    const struct coil_instrument i = {.task_scheduled = cancel_with_him, .ctx = &a};
+    struct coil_group outer;
+    struct wait holder;
+    struct wait writer;
+    struct wait reader;
+
+    coil_group_begin(&outer);
+    coil_group_begin(&a.g);
+    wait_start(&a.g, &holder, read_until_told, &a);
+    wait_start(&outer, &writer, write_until_the_deadline, &h);
+    wait_start(&a.g, &reader, read_once, &h.l);
+    CHECK_EQ(coil_instrument_add(&i), 0);
+    CHECK_EQ(coil_group_end(&a.g, 0), 0);
+    coil_instrument_remove(&i);
+    CHECK(a.gone);
+    CHECK_EQ(coil_group_end(&outer, 0), 0);
+    CHECK_RETURNED(&writer, 0);
+    CHECK_RETURNED(&reader, -ECANCELED);
+}
+
 /* Of two who are cancelled at once, the first has been told: a hook shields the second, who waits
  * for the lock, and releases that, in this order or the other. */
 struct rescue {

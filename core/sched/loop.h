@@ -47,6 +47,7 @@ struct loop {
     bool deadline_unseen; /* one was armed, and may be past: nobody has looked at the clock since */
     struct timers timers;
     struct passing passing;
+    struct audience *audience; /* of a change of the tree that is under way; NULL: there is none */
     struct scope root;
     struct stacks stacks;
     struct dormant_pool dormant;

@@ -132,16 +132,28 @@ static void audience_init(struct audience *a)
  * and would end later. */
 static void update_tree(struct scope *s)
 {
+    struct loop *loop = s->loop;
     struct audience a;
     bool held;
 
     audience_init(&a);
+    loop->audience = &a;
     mark(s, &a);
     held = coil__rwlocks_hold();
     tell_all(&a.ours);
     coil__rwlocks_release(held);
+    loop->audience = NULL;
     tell_dormants(&a.groups);
     tell_all(&a.users);
+}
+
+/* Another change is under way, and its users have not been told: a hook has cancelled, say. Its
+ * users are told with theirs. Now, they would meet that change half made; and what they free may
+ * be a lock that waits to let somebody in. */
+static void join(struct scope *s, struct audience *a)
+{
+    mark(s, a);
+    tell_all(&a->ours);
 }
 
 /* Something about s changed. */
@@ -149,6 +161,10 @@ static void update(struct scope *s)
 {
     uint8_t before = s->seen;
 
+    if (unlikely(s->loop->audience)) {
+        join(s, s->loop->audience);
+        return;
+    }
     if (!list_empty(&s->children) || has_dormants(s)) {
         update_tree(s);
         return;
@@ -215,6 +231,7 @@ static void all_passed(struct timer *t)
     struct passing *p = container_of(t, struct passing, timer);
 
     coil__rwlocks_release(p->rwlocks_held);
+    container_of(p, struct loop, passing)->audience = NULL;
     tell_dormants(&p->audience.groups);
     tell_all(&p->audience.users);
 }
@@ -232,11 +249,11 @@ static void pass(struct scope *s, enum coil_cause cause, const char *reason, con
         return;
     if (!timer_armed(&p->timer)) {
         p->rwlocks_held = coil__rwlocks_hold();
+        s->loop->audience = &p->audience;
         p->timer.fire = all_passed;
         coil__timer_add(timers, &p->timer, timers->base_ns);
     }
-    mark(s, &p->audience);
-    tell_all(&p->audience.ours);
+    join(s, &p->audience);
 }
 
 static void timer_fired(struct timer *t)
