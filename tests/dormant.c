@@ -1705,7 +1705,8 @@ COIL_TEST(dormant, one_that_got_no_stack_has_ended_before_anybody_hears_of_it)
     CHECK_EQ(coil_group_spawn(&g, cancel_when_cancelled, NULL), 0);
     coil_yield_shielded();
     coil_yield_shielded();
-    scarce_begin();
+    CHECK_EQ(coil_group_spawn_later(&g, COIL_FOREVER, sleep_until_cancelled, NULL), 0);
+    scarce_begin(); /* the record is there, beside that one's */
     CHECK_EQ(coil_group_spawn_later_with(&g, coil_now() + COIL_MILLISECOND, sleep_until_cancelled,
                                          NULL, &options),
              0);

@@ -970,7 +970,8 @@ COIL_TEST(lock, s5_4_nor_if_their_own_deadline_passes_at_the_same_time)
  * would be let in, and one who holds the lock, and whose abort function lets go and does away with
  * it. */
 struct abandoned {
-    struct hurried *h;
+    struct coil_rwlock l;
+    struct coil_scope hurry; /* around the writer */
     struct coil_group g;
     bool cancelled;
     bool gone;
@@ -980,8 +981,8 @@ static enum coil_abort do_away_with(void *ctx)
 {
     struct abandoned *a = ctx;
 
-    CHECK_EQ(coil_rwlock_release_read(&a->h->l), 0);
-    memset(&a->h->l, 0xff, sizeof(a->h->l));
+    CHECK_EQ(coil_rwlock_release_read(&a->l), 0);
+    memset(&a->l, 0xff, sizeof(a->l));
     a->gone = true;
     return COIL_ABORT_DONE;
 }
@@ -990,8 +991,18 @@ static int read_until_told(void *arg)
 {
     struct abandoned *a = arg;
 
-    CHECK_EQ(coil_rwlock_acquire_read(&a->h->l), 0);
+    CHECK_EQ(coil_rwlock_acquire_read(&a->l), 0);
     return coil_park(do_away_with, a, "the end");
+}
+
+static int write_in_a_hurry(void *arg)
+{
+    struct abandoned *a = arg;
+    int rc;
+
+    coil_scope_begin(&a->hurry, COIL_FOREVER);
+    rc = write_once(&a->l);
+    return coil_scope_end(&a->hurry, rc);
 }
 
 static void cancel_with_him(void *ctx, struct coil_task *t)
@@ -1008,8 +1019,7 @@ static void cancel_with_him(void *ctx, struct coil_task *t)
 
 COIL_TEST(lock, s5_4_who_does_away_with_a_lock_that_others_are_leaving_comes_after_them)
 {
-    struct hurried h = {COIL_RWLOCK_INIT, coil_now() + COIL_MILLISECOND};
-    struct abandoned a = {.h = &h};
+    struct abandoned a = {.l = COIL_RWLOCK_INIT};
     const struct coil_instrument i = {.task_scheduled = cancel_with_him, .ctx = &a};
     struct coil_group outer;
     struct wait holder;
@@ -1019,9 +1029,10 @@ COIL_TEST(lock, s5_4_who_does_away_with_a_lock_that_others_are_leaving_comes_aft
     coil_group_begin(&outer);
     coil_group_begin(&a.g);
     wait_start(&a.g, &holder, read_until_told, &a);
-    wait_start(&outer, &writer, write_until_the_deadline, &h);
-    wait_start(&a.g, &reader, read_once, &h.l);
+    wait_start(&outer, &writer, write_in_a_hurry, &a);
+    wait_start(&a.g, &reader, read_once, &a.l);
     CHECK_EQ(coil_instrument_add(&i), 0);
+    coil_scope_set_deadline(&a.hurry, coil_now() + COIL_MILLISECOND);
     CHECK_EQ(coil_group_end(&a.g, 0), 0);
     coil_instrument_remove(&i);
     CHECK(a.gone);
