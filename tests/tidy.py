@@ -239,12 +239,26 @@ def check_shared_symbols(tree, build):
         yield f'include/coil.h:1: only {len(ours)} declarations found: is this rule blind?'
 
 
+FETCHES_AHEAD = ('uring_uring.c.o', 'fallback_epoll.c.o')  # two lines of each op, and of each task
+FETCH = re.compile(r'\t(prefetch\w+|prfm)\b')
+
+
+def check_prefetches(_, build):
+    """what is fetched ahead in the source is so in the machine's code: a compiler may leave it out"""
+    said = subprocess.run(['objdump', '-d', '--no-show-raw-insn', build / 'libcoil.a'], capture_output=True, text=True,
+                          check=True)
+    for part in re.split(r'\n(?=\S+\.o: )', said.stdout):
+        name = part.split(':')[0]
+        if name in FETCHES_AHEAD and len(FETCH.findall(part)) < 4:
+            yield f'libcoil.a: {name} fetches hardly anything ahead'
+
+
 def main():
     tree = Tree(pathlib.Path(__file__).resolve().parent.parent)
     checks = [(rule, rule(tree), works(rule)) for rule in RULES]
     if len(sys.argv) > 1:
         build = pathlib.Path(sys.argv[1])
-        checks += [(check, check(tree, build), True) for check in (check_static_symbols, check_shared_symbols)]
+        checks += [(check, check(tree, build), True) for check in (check_static_symbols, check_shared_symbols, check_prefetches)]
     failed = 0
     for number, (check, found, able) in enumerate(checks, 1):
         found = list(found)

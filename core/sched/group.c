@@ -207,6 +207,8 @@ static void note_why(struct coil_task *t)
 {
     const struct scope *s = coil__scope_responsible(&t->own);
 
+    assert(s);
+
     handle_note(t->handle, (enum coil_cause)s->cause, s->reason, s->canceller, s->cancel_site);
 }
 

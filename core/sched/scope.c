@@ -230,7 +230,7 @@ static void all_passed(struct timer *t)
 {
     struct passing *p = container_of(t, struct passing, timer);
 
-    coil__rwlocks_release(p->rwlocks_held);
+    coil__rwlocks_release(false);
     container_of(p, struct loop, passing)->audience = NULL;
     tell_dormants(&p->audience.groups);
     tell_all(&p->audience.users);
@@ -248,7 +248,10 @@ static void pass(struct scope *s, enum coil_cause cause, const char *reason, con
     if (!note_cancel(s, cause, reason, canceller, site))
         return;
     if (!timer_armed(&p->timer)) {
-        p->rwlocks_held = coil__rwlocks_hold();
+        bool held = coil__rwlocks_hold();
+
+        assert(!held); /* nobody looks at the clock in the midst of a change */
+        (void)held;
         s->loop->audience = &p->audience;
         p->timer.fire = all_passed;
         coil__timer_add(timers, &p->timer, timers->base_ns);

@@ -130,7 +130,6 @@ struct audience {
 struct passing {
     struct audience audience;
     struct timer timer; /* of the same time, and fires after all of theirs */
-    bool rwlocks_held;
 };
 
 /* The root of a tree. */
