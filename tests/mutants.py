@@ -500,7 +500,7 @@ MUTANTS = [Mutant(*m) for m in [
      '    if (unlikely(self->loop->deadline_unseen))\n        coil__meet_deadlines(self->loop);\n', '',
      ['sim sync s2_7_a_deadline_already_past_acts_at_a_wait_that_need_not_wait']),
     ('wake_twice', 'a task is made ready once a park', 'core/sched/park.h',
-     '    t->wake_result = result;\n    push_ready(t->loop, t);', '    t->wake_result = result;\n    push_ready(t->loop, t);\n    push_ready(t->loop, t);',
+     '    t->context.answer = result;\n    push_ready(t->loop, t);', '    t->context.answer = result;\n    push_ready(t->loop, t);\n    push_ready(t->loop, t);',
      ['sim task lowlevel_park_returns_what_unpark_says']),
     ('never_give_way', 'a task that never waits gives others a turn', 'core/sched/park.h',
      'if (unlikely(!--self->budget))', 'if (0)',

@@ -37,7 +37,7 @@ void coil__context_adopt(struct context *c)
 #endif
 }
 
-#if defined(CONTEXT_ASAN) || defined(CONTEXT_TSAN)
+#ifdef CONTEXT_WATCHED
 void coil__context_make(struct context *c, void *stack_bottom)
 {
     c->sp = NULL;

@@ -7,27 +7,20 @@
 #ifndef CORE_SCHED_CONTEXT_H
 #define CORE_SCHED_CONTEXT_H
 
-#include "../base.h"
+#include <stddef.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define CONTEXT_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define CONTEXT_ASAN 1
-#endif
-#endif
-#if defined(__SANITIZE_THREAD__)
-#define CONTEXT_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define CONTEXT_TSAN 1
-#endif
-#endif
+#include "../../include/coil/group.h"
+#include "../base.h"
+#include "sanitizer.h"
 
 struct coil_task;
 
+/* The functions in switch_*.S count on where the first four are. */
 struct context {
-    void *sp; /* everything else is on the stack it points into. NULL: has not begun */
+    void *sp;         /* everything else is on the stack it points into. NULL: has not begun */
+    coil_task_fn *fn; /* what it begins with */
+    void *arg;
+    int answer; /* what the switch in which it rests will say */
 #ifdef CONTEXT_ASAN
     void *fake_stack;
     const void *stack_bottom;
@@ -38,30 +31,45 @@ struct context {
 #endif
 };
 
+_Static_assert(offsetof(struct context, fn) == 8, "see switch_*.S");
+_Static_assert(offsetof(struct context, arg) == 16, "see switch_*.S");
+_Static_assert(offsetof(struct context, answer) == 24, "see switch_*.S");
+
+/* How to go from a context that has ended to the next. */
+enum way {
+    WAY_FORESEEN, /* it rests in coil__start: all since then have begun, and ended */
+    WAY_UNFORESEEN,
+    WAY_BEGIN,
+};
+
+struct departure {
+    struct context *to;
+    uint64_t way; /* enum way, in a register of its own */
+};
+
 /* For a thread's own stack, before the first switch away from it. */
 void coil__context_adopt(struct context *c);
 
-/* In switch_*.S. The first two save the calling context's stack pointer in *save; the others leave
- * it for good, and are not marked so: a call that returns nowhere is not made a jump. */
-void coil__switch(void **save, void *load); /* goes on where load was saved */
-void coil__start(void **save, struct coil_task *t);
-void coil__resume(void *load);            /* ... in whoever was left by coil__start, */
-void coil__resume_unforeseen(void *load); /* ... in anybody else */
-void coil__begin(struct coil_task *t);
+/* In switch_*.S. The calling context rests, *save saying where, and another goes on where load was
+ * saved, or begins. Returns when somebody goes on here: the answer that he had with him. */
+int coil__switch(void **save, void *load, int answer);
+int coil__start(void **save, struct context *to);
 extern const char
     coil__switch_parked[]; /* the pc at which a parked context's registers are all saved */
 
-/* Where a task begins. It ends with context_leave. */
-void coil__task_main(struct coil_task *self);
+/* What a context goes on with when its fn has returned result. It is the first member of the task,
+ * which is the top of the stack. */
+struct departure coil__task_ended(struct coil_task *self, int result);
 
-#if defined(CONTEXT_ASAN) || defined(CONTEXT_TSAN)
-/* The context of a task, of which it is the first member: the task is the top of the stack. */
+#ifdef CONTEXT_WATCHED
+/* The context of a task. */
 void coil__context_make(struct context *c, void *stack_bottom);
 
 /* Before its stack is used for something else. */
 void coil__context_retire(struct context *c);
 
-/* Around a switch. from is NULL where there is no way back, or where there was nothing before. */
+/* Around a switch, also those that switch_*.S makes by itself. from is NULL where there is no way
+ * back, or where there was nothing before. */
 void coil__context_announce(struct context *from, struct context *to);
 void coil__context_arrived(struct context *from);
 #else
@@ -88,29 +96,29 @@ static inline void coil__context_arrived(struct context *from)
 }
 #endif
 
-/* Rests in from, and goes on in to, or begins it. */
-static inline void context_switch(struct context *from, struct context *to)
+/* Rests in from, and goes on in to, or begins it. Says what whoever comes back has to say. */
+static inline int context_switch(struct context *from, struct context *to)
 {
+    int answer;
+
     coil__context_announce(from, to);
     if (to->sp)
-        coil__switch(&from->sp, to->sp);
+        answer = coil__switch(&from->sp, to->sp, to->answer);
     else
-        coil__start(&from->sp, (struct coil_task *)to);
+        answer = coil__start(&from->sp, to);
     coil__context_arrived(from);
+    return answer;
 }
 
-/* The same from where nobody will come back to. Nothing may follow it. starter is who last
- * switched, if it began a task by that: all since then have begun and ended by jumps, but for one
- * that was resumed by one, and ended; then the return is predicted wrongly, and no worse. */
-static inline void context_leave(struct context *to, const struct context *starter)
+/* Leaves for good. starter is who last switched, if it began a task by that: all since then have
+ * begun and ended, but for one that was resumed, and ended; then the return is predicted wrongly,
+ * and no worse. */
+static inline struct departure context_leave(struct context *to, const struct context *starter)
 {
-    coil__context_announce(NULL, to);
-    if (!to->sp)
-        coil__begin((struct coil_task *)to);
-    else if (to == starter)
-        coil__resume(to->sp);
-    else
-        coil__resume_unforeseen(to->sp);
+    return (struct departure){
+        .to = to,
+        .way = !to->sp ? WAY_BEGIN : to == starter ? WAY_FORESEEN : WAY_UNFORESEEN,
+    };
 }
 
 #endif

@@ -501,28 +501,28 @@ static void take_over(struct dormant *d, const struct coil_task *self)
         d->handle = self->handle;
     else
         d->name = self->name;
-    d->fn = self->fn;
-    d->arg = self->arg;
+    d->fn = self->context.fn;
+    d->arg = self->context.arg;
     d->site = self->site;
     d->stack_class = self->stack_class;
     d->role = self->role & (uint8_t)~ROLE_AGAIN;
     d->deadline_ns = self->own.deadline_ns;
 }
 
-int coil__dormant_again(struct coil_task *self, int result)
+bool coil__dormant_again(struct coil_task *self, int *result)
 {
     struct dormant *d = self->again;
     struct loop *loop = self->loop;
 
-    if (result >= 0 && self->own.seen & ASK_STOP)
-        result = -ECANCELED;
-    if (result >= 0) {
+    if (*result >= 0 && self->own.seen & ASK_STOP)
+        *result = -ECANCELED;
+    if (*result >= 0) {
         take_over(d, self);
-        result = fall_asleep(loop, d);
+        *result = fall_asleep(loop, d);
     }
-    if (result < 0) {
+    if (*result < 0) {
         give_back(loop, d);
-        return result;
+        return false;
     }
     (void)scope_leave(&self->own, 0);
     coil__errors_free(loop, self->errors);
@@ -531,6 +531,5 @@ int coil__dormant_again(struct coil_task *self, int result)
     join(d->group, d);
     self->state = TASK_ENDED;
     report(loop, HOOK_EXITED, self); /* it comes back as a new one */
-    coil__switch_for_good(self);
-    return 0; /* never */
+    return true;
 }

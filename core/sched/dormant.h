@@ -101,8 +101,8 @@ static inline int64_t dormant_since_ns(const struct dormant *d)
                       : container_of(d, const struct dormant_sleeper, dormant)->since_ns;
 }
 
-/* The calling task has said that it goes back to sleep, and its function has returned result. Does
- * not come back if so it is; else the task ends, with what this returns. */
-int coil__dormant_again(struct coil_task *self, int result);
+/* The calling task has said that it goes back to sleep, and its function has returned *result.
+ * True: so it is, and the task is no more; else it ends, with what *result is then. */
+bool coil__dormant_again(struct coil_task *self, int *result);
 
 #endif

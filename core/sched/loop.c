@@ -37,14 +37,14 @@ void coil__bury(struct loop *loop)
     stack_return(&loop->stacks, t->stack_class, t);
 }
 
-void coil__switch_for_good(struct coil_task *self)
+struct departure coil__leave_for_good(struct coil_task *self)
 {
     struct loop *loop = self->loop;
 
     coil__bury(loop);
     loop->corpse = self;
     loop->living--;
-    context_leave(pop_next(loop), loop->starter);
+    return context_leave(pop_next(loop), loop->starter);
 }
 
 static uint64_t draw(uint64_t *state)

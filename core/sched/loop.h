@@ -83,8 +83,8 @@ int coil__loop_run(const struct coil_loop_options *options, struct runtime *runt
                    unsigned int index, coil_task_fn *main_fn, void *arg, const char *name,
                    const char *site);
 
-/* Leaves an ended task's stack, to be taken back by coil__bury. Nothing may follow it. */
-void coil__switch_for_good(struct coil_task *self);
+/* Where to go from an ended task, whose stack is to be taken back by coil__bury. */
+struct departure coil__leave_for_good(struct coil_task *self);
 
 /* Takes back the stack of the last task that ended, if somebody else runs: the loop after a turn,
  * the next task that ends, or who is short of a stack. */

@@ -31,8 +31,24 @@ static inline void push_ready(struct loop *loop, struct coil_task *t)
     loop->ready_count++;
 }
 
-/* So many tasks do not stay in the cache from one turn to the next. */
-#define CROWD 2048
+/* So many tasks do not stay in the nearest cache from one turn to the next, */
+#define COMPANY 16
+/* ... and so many in none: for them it is late to begin one task ahead. */
+#define CROWD   2048
+
+/* The lines of a ready task, counted from its control block: the last frames that it parked in, and
+ * what every task needs. */
+#define READY_LINES_FIRST (-3)
+#define READY_LINES_END   4
+
+/* Has those of the tasks after t come meanwhile. */
+prefetching void prefetch_company(struct loop *loop, const struct coil_task *t)
+{
+    if (unlikely(loop->ready_count > CROWD))
+        task_prefetch(t, &loop->last_run, READY_LINES_FIRST, READY_LINES_END);
+    prefetch_lines((const char *)loop->ready_head + READY_LINES_FIRST * CACHE_LINE,
+                   READY_LINES_END - READY_LINES_FIRST);
+}
 
 static inline struct coil_task *pop_ready(struct loop *loop)
 {
@@ -48,8 +64,8 @@ static inline struct coil_task *pop_ready(struct loop *loop)
     t->state = TASK_RUNNING;
     t->budget = TASK_BUDGET;
     coil__here.task = t;
-    if (unlikely(loop->ready_count > CROWD))
-        task_prefetch(t, &loop->last_run, -3, 4);
+    if (loop->ready_count > COMPANY)
+        prefetch_company(loop, t);
     return t;
 }
 
@@ -62,25 +78,25 @@ static inline struct context *pop_next(struct loop *loop)
     return &loop->context;
 }
 
-static inline void switch_to(struct loop *loop, struct context *from, struct context *to)
+static inline int switch_to(struct loop *loop, struct context *from, struct context *to)
 {
     loop->starter = to->sp ? NULL : from;
-    context_switch(from, to);
+    return context_switch(from, to);
 }
 
-static inline void switch_away(struct coil_task *self)
+/* Returns the answer of whoever makes self ready again; none for a yield. */
+static inline int switch_away(struct coil_task *self)
 {
     struct context *next = pop_next(self->loop);
 
-    if (next != &self->context)
-        switch_to(self->loop, &self->context, next);
+    return next == &self->context ? next->answer : switch_to(self->loop, &self->context, next);
 }
 
 /* Lets every other ready task run. */
 static inline void yield(struct coil_task *self)
 {
     push_ready(self->loop, self);
-    switch_away(self);
+    (void)switch_away(self);
 }
 
 /* The same, for who hardly ever does. */
@@ -131,9 +147,7 @@ static inline void park_begin(struct coil_task *self, coil_abort_fn *abort_fn, v
 /* ... and gives way until it is woken, which it may be already. */
 static inline int park_end(struct coil_task *self)
 {
-    switch_away(self);
-    self->waits_for = NULL;
-    return self->wake_result;
+    return switch_away(self);
 }
 
 /* Blocks the calling task. The door to everything that waits; contract in coil/lowlevel.h. */
@@ -150,7 +164,8 @@ static inline void unpark(struct coil_task *t, int result)
     assert(t->state == TASK_PARKED);
 
     t->abort = NULL;
-    t->wake_result = result;
+    t->waits_for = NULL;
+    t->context.answer = result;
     push_ready(t->loop, t);
     report(t->loop, HOOK_SCHEDULED, t);
 }

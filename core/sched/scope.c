@@ -590,10 +590,12 @@ static const struct scope *who_asks(const struct scope *s, uint8_t ask)
 
     if (!(s->seen & ask))
         return NULL;
-    for (; s; s = s->shielded ? NULL : s->parent)
+    for (;; s = s->parent) {
         if (s->asked & ask)
             asked = s;
-    return asked;
+        if (s->shielded || !s->parent || !(s->parent->seen & ask))
+            return asked;
+    }
 }
 
 const struct scope *coil__scope_responsible(const struct scope *s)

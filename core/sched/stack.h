@@ -5,7 +5,7 @@
 #include "../list.h"
 #include "context.h"
 
-#if defined(CONTEXT_ASAN) || defined(CONTEXT_TSAN)
+#ifdef CONTEXT_WATCHED
 #define STACK_CLASS_SCALE 2 /* frames under a sanitizer are several times as large */
 #else
 #define STACK_CLASS_SCALE 0

@@ -1,5 +1,13 @@
 /* switch_aarch64.S - the context switch; see switch_x86_64.S. */
 
+#include "sanitizer.h"
+
+/* struct context */
+#define SP     0
+#define FN     8
+#define ARG    16
+#define ANSWER 24
+
 /* What a call preserves, onto the stack; where that is, into [x0]. */
     .macro SAVE
     sub sp, sp, #160
@@ -35,20 +43,14 @@
     .globl coil__switch
     .hidden coil__switch
     .type coil__switch, %function
-/* void coil__switch(void **save, void *load) */
+/* int coil__switch(void **save, void *load, int answer) */
 coil__switch:
     .cfi_startproc
     hint #34 /* bti c */
     SAVE
-    mov x0, x1
-    .globl coil__resume
-    .hidden coil__resume
-    .globl coil__resume_unforeseen
-    .hidden coil__resume_unforeseen
-/* void coil__resume(void *load); and the other too: a jump would have to meet a landing pad. */
-coil__resume:
-coil__resume_unforeseen:
-    mov sp, x0
+    mov w0, w2
+resume: /* the stack pointer in x1 */
+    mov sp, x1
     .globl coil__switch_parked
     .hidden coil__switch_parked
 coil__switch_parked:
@@ -84,39 +86,54 @@ coil__switch_parked:
     .globl coil__start
     .hidden coil__start
     .type coil__start, %function
-/* void coil__start(void **save, struct coil_task *t) */
+/* int coil__start(void **save, struct context *to) */
 coil__start:
     .cfi_startproc
     hint #34 /* bti c */
     SAVE
-    mov x0, x1
+    mov x19, x1
     .cfi_endproc
     .size coil__start, . - coil__start
-    .globl coil__begin
-    .hidden coil__begin
-    .type coil__begin, %function
-/* void coil__begin(struct coil_task *t): a task's block is the top of its stack. */
-coil__begin:
-    .cfi_startproc
-    .cfi_undefined x30
-    mov sp, x0
-    mov x29, xzr
-    adr x30, bottom
-    b coil__task_main
-    .cfi_endproc
-    .size coil__begin, . - coil__begin
-
-    .p2align 4
     .globl coil__context_entry
     .hidden coil__context_entry
     .type coil__context_entry, %function
-/* Where the outermost frame of a task would return to. */
+/* The outermost frame of a task, from its begin to its end: x19 is its context, at which its stack
+ * ends. What is resumed returns as it was called: a jump would have to meet a landing pad there. So
+ * that is one wrong prediction, and a second call is made for it. */
 coil__context_entry:
     .cfi_startproc
     .cfi_undefined x30
-    nop
-bottom:
-    brk #1
+    mov sp, x19
+    mov x29, xzr
+#ifdef CONTEXT_WATCHED
+    mov x0, xzr
+    bl coil__context_arrived
+#endif
+    ldr x9, [x19, #FN]
+    ldr x0, [x19, #ARG]
+call_first:
+    blr x9
+    mov w1, w0
+    mov x0, x19
+    bl coil__task_ended
+    mov x19, x0
+#ifdef CONTEXT_WATCHED
+    mov x20, x1
+    mov x0, xzr
+    mov x1, x19
+    bl coil__context_announce
+    mov x1, x20
+#endif
+    cmp w1, #1 /* WAY_UNFORESEEN */
+    b.hi coil__context_entry
+    ldr x1, [x19, #SP]
+    ldr w0, [x19, #ANSWER]
+    b.lo resume
+    adr x9, unforeseen
+    b call_first
+unforeseen:
+    hint #34 /* bti c */
+    bl resume
     .cfi_endproc
     .size coil__context_entry, . - coil__context_entry
 

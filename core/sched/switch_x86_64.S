@@ -4,10 +4,22 @@
  * pointer and the address coil__switch_parked walks its frames like anybody's.
  *
  * The processor predicts returns from a stack of return addresses of its own, and that one does not
- * change. It stays right as long as what runs between a switch and its return has called as often
- * as it has returned. So a task is begun by a jump and ends with one: whoever waited for it, or for
- * a thousand such, goes on as if it had called them. Where that is not so, coil__resume_unforeseen
- * returns by a jump, which is predicted from what went before. */
+ * change with ours. It stays right as long as what runs between a switch and its return has called
+ * as often as it has returned. So a task is begun by a jump and left by one: whoever waited for it,
+ * or for a thousand such, goes on as if it had called them.
+ *
+ * Where that is not so, who is resumed returns by a jump, which is predicted from what went before.
+ * And before that its first function is called once more, or so it looks to the processor: there is
+ * one call for those of all tasks, and it has that one's return address in mind. So a task that
+ * parks in its first function goes on, returns and ends with no wrong prediction. */
+
+#include "sanitizer.h"
+
+/* struct context */
+#define SP     0
+#define FN     8
+#define ARG    16
+#define ANSWER 24
 
 #define PUSH(reg)               \
     pushq %reg                 ;\
@@ -34,17 +46,14 @@
     .globl coil__switch
     .hidden coil__switch
     .type coil__switch, @function
-/* void coil__switch(void **save, void *load) */
+/* int coil__switch(void **save, void *load, int answer) */
 coil__switch:
     .cfi_startproc
     endbr64
     SAVE
-    movq %rsi, %rdi
-    .globl coil__resume
-    .hidden coil__resume
-/* void coil__resume(void *load) */
-coil__resume:
-    movq %rdi, %rsp
+    movl %edx, %eax
+resume: /* the stack pointer in %rsi */
+    movq %rsi, %rsp
     .globl coil__switch_parked
     .hidden coil__switch_parked
 coil__switch_parked:
@@ -62,10 +71,11 @@ coil__switch_parked:
     .globl coil__resume_unforeseen
     .hidden coil__resume_unforeseen
     .type coil__resume_unforeseen, @function
-/* void coil__resume_unforeseen(void *load) */
+/* As resume. What was called to come here is not come back to. */
 coil__resume_unforeseen:
     .cfi_startproc
-    movq %rdi, %rsp
+    endbr64
+    movq %rsi, %rsp
     .cfi_adjust_cfa_offset 48
     .cfi_rel_offset rbp, 40
     .cfi_rel_offset rbx, 32
@@ -90,40 +100,50 @@ coil__resume_unforeseen:
     .globl coil__start
     .hidden coil__start
     .type coil__start, @function
-/* void coil__start(void **save, struct coil_task *t) */
+/* int coil__start(void **save, struct context *to) */
 coil__start:
     .cfi_startproc
     endbr64
     SAVE
-    movq %rsi, %rdi
+    movq %rsi, %rbx
     .cfi_endproc
     .size coil__start, . - coil__start
-    .globl coil__begin
-    .hidden coil__begin
-    .type coil__begin, @function
-/* void coil__begin(struct coil_task *t): a task's block is the top of its stack. */
-coil__begin:
-    .cfi_startproc
-    .cfi_undefined rip
-    movq %rdi, %rsp
-    leaq bottom(%rip), %rax
-    pushq %rax
-    xorl %ebp, %ebp
-    jmp coil__task_main
-    .cfi_endproc
-    .size coil__begin, . - coil__begin
-
-    .p2align 4
     .globl coil__context_entry
     .hidden coil__context_entry
     .type coil__context_entry, @function
-/* Where the outermost frame of a task would return to. */
+/* The outermost frame of a task, from its begin to its end: %rbx is its context, at which its stack
+ * ends. */
 coil__context_entry:
     .cfi_startproc
     .cfi_undefined rip
-    nop
-bottom:
-    ud2
+    movq %rbx, %rsp
+    xorl %ebp, %ebp
+#ifdef CONTEXT_WATCHED
+    xorl %edi, %edi
+    call coil__context_arrived
+#endif
+    movq FN(%rbx), %rcx
+    movq ARG(%rbx), %rdi
+call_first:
+    call *%rcx
+    movq %rbx, %rdi
+    movl %eax, %esi
+    call coil__task_ended
+    movq %rax, %rbx
+#ifdef CONTEXT_WATCHED
+    movq %rdx, %r12
+    xorl %edi, %edi
+    movq %rbx, %rsi
+    call coil__context_announce
+    movq %r12, %rdx
+#endif
+    cmpl $1, %edx /* WAY_UNFORESEEN */
+    ja coil__context_entry
+    movq SP(%rbx), %rsi
+    movl ANSWER(%rbx), %eax
+    jb resume
+    leaq coil__resume_unforeseen(%rip), %rcx
+    jmp call_first
     .cfi_endproc
     .size coil__context_entry, . - coil__context_entry
 

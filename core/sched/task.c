@@ -51,19 +51,17 @@ static void orphan_holds(struct coil_task *t)
     }
 }
 
-void coil__task_main(struct coil_task *self)
+struct departure coil__task_ended(struct coil_task *self, int result)
 {
     bool was_cancelled;
-    int result;
     int rc;
 
-    coil__context_arrived(NULL);
-    result = self->fn(self->arg);
     check_not_forked(self);
     check_scopes_ended(self);
     if (unlikely(self->role & ROLE_AGAIN)) {
         orphan_holds(self);
-        result = coil__dormant_again(self, result);
+        if (coil__dormant_again(self, &result))
+            return coil__leave_for_good(self);
     }
     if (unlikely(self->locals))
         coil__locals_drop(self->loop, &self->locals);
@@ -78,7 +76,7 @@ void coil__task_main(struct coil_task *self)
         coil__main_ended(self, rc);
     self->state = TASK_ENDED;
     report(self->loop, HOOK_EXITED, self);
-    coil__switch_for_good(self);
+    return coil__leave_for_good(self);
 }
 
 struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_task_fn *fn,
@@ -97,13 +95,13 @@ struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_t
     if (!t)
         return NULL;
     handicap(t, 300);
+    t->context.fn = fn;
+    t->context.arg = arg;
     coil__context_make(&t->context, coil__stack_bottom(&loop->stacks, stack_class, t));
     t->loop = loop;
     t->scope = &t->own;
     t->group = NULL;
     t->handle = NULL;
-    t->fn = fn;
-    t->arg = arg;
     t->abort = NULL;
     t->waits_for = NULL;
     t->open_park = false;
@@ -171,7 +169,7 @@ void coil__task_will_park(struct coil_task *t)
 }
 
 /* Nobody is the calling task meanwhile: all that could wait dies, whoever it was that cancelled. */
-static bool abort_by_user(struct coil_task *t, coil_abort_fn *abort_fn)
+static __attribute__((noinline)) bool abort_by_user(struct coil_task *t, coil_abort_fn *abort_fn)
 {
     const struct here before = coil__here;
     bool done;

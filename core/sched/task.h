@@ -48,13 +48,10 @@ struct coil_task {
     struct scope *scope;   /* the innermost one */
     struct group *group;   /* NULL for the main task */
     struct handle *handle; /* may be NULL */
-    coil_task_fn *fn;
-    void *arg;
 
     coil_abort_fn *abort; /* while parked and not aborted yet */
     void *abort_ctx;
     const char *waits_for; /* while parked */
-    int wake_result;
     uint8_t state; /* enum task_state */
     uint8_t budget;
     bool open_park;    /* parked by coil_park: coil_unpark may wake it */
@@ -72,7 +69,10 @@ struct coil_task {
 
     struct scope own; /* around everything it does; coil_task_cancel cancels it */
 
-    struct list waiting; /* on whatever queue it parks in */
+    union {
+        struct list waiting; /* on whatever queue it parks in */
+        struct timer nap;    /* while it sleeps */
+    };
     struct list aborting;
     const char *message; /* from coil_fail */
     struct dormant *again;
