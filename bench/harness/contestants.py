@@ -51,11 +51,12 @@ def echo_servers(context, loops):
     echo, bench = context.build / "examples/echo", context.build / "bench"
     peers = context.build / "peers"
     of_loops = ("--loops", loops)
+    alike = (*of_loops, "--idle", 0)  # nobody else's has an idle time-out
     contestants = [
-        coil(echo, "io_uring", *of_loops), raw(bench / "raw_uring", *of_loops),
-        coil(echo, "io_uring", *of_loops, again=True),
-        coil(echo, "epoll", *of_loops), raw(bench / "raw_epoll", *of_loops),
-        coil(echo, "epoll", *of_loops, again=True),
+        coil(echo, "io_uring", *alike), raw(bench / "raw_uring", *of_loops),
+        coil(echo, "io_uring", *alike, again=True),
+        coil(echo, "epoll", *alike), raw(bench / "raw_epoll", *of_loops),
+        coil(echo, "epoll", *alike, again=True),
         compiled("libuv", bench / "libuv_echo", *of_loops),
         compiled("tokio", peers / "tokio/release/echo", *of_loops),
         compiled("go", peers / "go/echo", *of_loops),

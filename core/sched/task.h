@@ -69,12 +69,12 @@ struct coil_task {
 
     struct scope own; /* around everything it does; coil_task_cancel cancels it */
 
-    union {
-        struct list waiting; /* on whatever queue it parks in */
-        struct timer nap;    /* while it sleeps */
-    };
     struct list aborting;
     const char *message; /* from coil_fail */
+    union {
+        struct list waiting; /* on whatever queue it parks in */
+        struct timer nap;    /* while it sleeps: a line of the cache, and all that is needed of it */
+    };
     struct dormant *again;
 };
 
