@@ -15,6 +15,9 @@
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 #define count_of(array)                 (sizeof(array) / sizeof((array)[0]))
 
+/* What seldom happens beside what often does: inlined, it would have that save registers for it. */
+#define seldom     __attribute__((noinline, cold))
+
 #define CACHE_LINE 64
 
 /* Of a function that only prefetches gcc 12 finds that it does nothing, and leaves out the call. */

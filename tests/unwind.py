@@ -51,7 +51,7 @@ SWITCH_SCRIPT = [
        'frame 0', 'stepi'] * 8),
     'kill',
 ]
-EXPECTED = {  # innermost first; others may stand between. A sleep leaves no frame, where it is optimized
+EXPECTED = {  # innermost first; others may stand between. A sleep leaves no frame
     'sleeper': ['sleep_inside', 'sleep_outside', 'coil__context_entry'],
     'reader': ['coil_read', 'read_inside', 'read_outside', 'coil__context_entry'],
 }
@@ -115,7 +115,8 @@ def check(program, backend, number):
     failed = False
     for who, expected in EXPECTED.items():
         frames, part = frames_of(said, who)
-        good = in_order(expected, frames) and frames[-1:] == expected[-1:] and 'Backtrace stopped' not in part
+        good = (in_order(expected, frames) and frames[-1:] == expected[-1:] and 'Backtrace stopped' not in part
+                and not any(name.startswith('coil_sleep') for name in frames))
         failed |= not good
         if not good:
             lines.append(said)

@@ -31,6 +31,7 @@ struct context {
 #endif
 };
 
+_Static_assert(offsetof(struct context, sp) == 0, "see switch_*.S");
 _Static_assert(offsetof(struct context, fn) == 8, "see switch_*.S");
 _Static_assert(offsetof(struct context, arg) == 16, "see switch_*.S");
 _Static_assert(offsetof(struct context, answer) == 24, "see switch_*.S");
@@ -42,16 +43,19 @@ enum way {
     WAY_BEGIN,
 };
 
+_Static_assert(WAY_FORESEEN < WAY_UNFORESEEN && WAY_UNFORESEEN == 1 && WAY_BEGIN > 1,
+               "see switch_*.S");
+
 struct departure {
     struct context *to;
-    uint64_t way; /* enum way, in a register of its own */
+    enum way way;
 };
 
 /* For a thread's own stack, before the first switch away from it. */
 void coil__context_adopt(struct context *c);
 
-/* In switch_*.S. The calling context rests, *save saying where, and another goes on where load was
- * saved, or begins. Returns when somebody goes on here: the answer that he had with him. */
+/* In switch_*.S. The calling context rests, *save saying where. Another goes on where load says,
+ * and its switch returns answer; or it begins. */
 int coil__switch(void **save, void *load, int answer);
 int coil__start(void **save, struct context *to);
 extern const char
@@ -96,7 +100,8 @@ static inline void coil__context_arrived(struct context *from)
 }
 #endif
 
-/* Rests in from, and goes on in to, or begins it. Says what whoever comes back has to say. */
+/* Rests in from, and goes on in to, or begins it. Returns from->answer, as it is when somebody goes
+ * back there. */
 static inline int context_switch(struct context *from, struct context *to)
 {
     int answer;
@@ -111,8 +116,8 @@ static inline int context_switch(struct context *from, struct context *to)
 }
 
 /* Leaves for good. starter is who last switched, if it began a task by that: all since then have
- * begun and ended, but for one that was resumed, and ended; then the return is predicted wrongly,
- * and no worse. */
+ * begun, or were resumed by the end of another, and have ended. If one of these had parked deeper
+ * than in its first function, the return is predicted wrongly, and no worse. */
 static inline struct departure context_leave(struct context *to, const struct context *starter)
 {
     return (struct departure){

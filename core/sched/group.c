@@ -161,7 +161,7 @@ static void record(struct group *g, const struct error_record *e)
 
 /* What t, which was not cancelled, failed with. -ECANCELED is the word for who was asked to stop:
  * out of a group's end it would be for a scope above that nobody cancelled. */
-static int failure_of(struct coil_task *t, int rc)
+static seldom int failure_of(struct coil_task *t, int rc)
 {
     if (rc == -ECANCELED) {
         t->message = "said -ECANCELED without having been cancelled";
@@ -171,7 +171,7 @@ static int failure_of(struct coil_task *t, int rc)
 }
 
 /* Task t, of g or its host, failed with code. */
-static void fail(struct group *g, struct coil_task *t, int code, const char *site)
+static seldom void fail(struct group *g, struct coil_task *t, int code, const char *site)
 {
     const struct error_record e = {
         .code = code,

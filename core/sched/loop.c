@@ -89,7 +89,7 @@ static void run_ready_and_report(struct loop *loop, size_t steps)
         loop->steps_left = 1;
         t = pop_ready(loop);
         coil__instruments_begin_step(loop, t);
-        switch_to(loop, &loop->context, &t->context);
+        (void)switch_to(loop, &loop->context, &t->context);
         coil__instruments_end_step(loop, t); /* it may have ended, but is not buried */
         coil__bury(loop);
     }
@@ -116,7 +116,7 @@ static void run_ready(struct loop *loop)
     }
     loop->steps_left = steps;
     if (loop->steps_left)
-        switch_to(loop, &loop->context, &pop_ready(loop)->context);
+        (void)switch_to(loop, &loop->context, &pop_ready(loop)->context);
     coil__bury(loop);
 }
 

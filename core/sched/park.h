@@ -31,9 +31,10 @@ static inline void push_ready(struct loop *loop, struct coil_task *t)
     loop->ready_count++;
 }
 
-/* So many tasks do not stay in the nearest cache from one turn to the next, */
+/* From so many ready tasks on, what they do in between drives them from the nearest cache. One that
+ * does nothing but yield pays a nanosecond for it. */
 #define COMPANY 16
-/* ... and so many in none: for them it is late to begin one task ahead. */
+/* So many stay in no cache: for them it is late to begin one task ahead. */
 #define CROWD   2048
 
 /* The lines of a ready task, counted from its control block: the last frames that it parked in, and
@@ -41,7 +42,7 @@ static inline void push_ready(struct loop *loop, struct coil_task *t)
 #define READY_LINES_FIRST (-3)
 #define READY_LINES_END   4
 
-/* Has those of the tasks after t come meanwhile. */
+/* While t runs, has those of the next come, and in a crowd those of one further on. */
 prefetching void prefetch_company(struct loop *loop, const struct coil_task *t)
 {
     if (unlikely(loop->ready_count > CROWD))

@@ -76,7 +76,7 @@ static void mark(struct scope *top, struct audience *a)
     while (s) {
         uint8_t before = s->seen;
 
-        task_prefetch(container_of(s, struct coil_task, own), &last, 1, 6);
+        task_prefetch(container_of(s, struct coil_task, own), &last, 1, 7);
         s->seen = sees(s);
         if (newly_stopped(s, before))
             invite_task(a, s->task);
@@ -307,7 +307,7 @@ void coil__scope_root(struct scope *s, struct loop *loop, const char *site)
 }
 
 /* A cancel from another thread may lie in the mailbox, or its sender be about to put it there. */
-static void take_mail(struct scope *s)
+static seldom void take_mail(struct scope *s)
 {
     struct coil_task *self = nobody_begin();
 

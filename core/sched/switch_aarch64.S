@@ -49,7 +49,7 @@ coil__switch:
     hint #34 /* bti c */
     SAVE
     mov w0, w2
-resume: /* the stack pointer in x1 */
+.Lresume: /* the stack pointer in x1 */
     mov sp, x1
     .globl coil__switch_parked
     .hidden coil__switch_parked
@@ -111,7 +111,7 @@ coil__context_entry:
 #endif
     ldr x9, [x19, #FN]
     ldr x0, [x19, #ARG]
-call_first:
+.Lcall_first:
     blr x9
     mov w1, w0
     mov x0, x19
@@ -128,12 +128,12 @@ call_first:
     b.hi coil__context_entry
     ldr x1, [x19, #SP]
     ldr w0, [x19, #ANSWER]
-    b.lo resume
-    adr x9, unforeseen
-    b call_first
-unforeseen:
+    b.lo .Lresume
+    adr x9, .Lunforeseen
+    b .Lcall_first
+.Lunforeseen:
     hint #34 /* bti c */
-    bl resume
+    bl .Lresume
     .cfi_endproc
     .size coil__context_entry, . - coil__context_entry
 

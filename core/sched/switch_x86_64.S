@@ -52,7 +52,7 @@ coil__switch:
     endbr64
     SAVE
     movl %edx, %eax
-resume: /* the stack pointer in %rsi */
+.Lresume: /* the stack pointer in %rsi */
     movq %rsi, %rsp
     .globl coil__switch_parked
     .hidden coil__switch_parked
@@ -71,7 +71,7 @@ coil__switch_parked:
     .globl coil__resume_unforeseen
     .hidden coil__resume_unforeseen
     .type coil__resume_unforeseen, @function
-/* As resume. What was called to come here is not come back to. */
+/* As .Lresume. What was called to come here is not come back to. */
 coil__resume_unforeseen:
     .cfi_startproc
     endbr64
@@ -124,7 +124,7 @@ coil__context_entry:
 #endif
     movq FN(%rbx), %rcx
     movq ARG(%rbx), %rdi
-call_first:
+.Lcall_first:
     call *%rcx
     movq %rbx, %rdi
     movl %eax, %esi
@@ -141,9 +141,9 @@ call_first:
     ja coil__context_entry
     movq SP(%rbx), %rsi
     movl ANSWER(%rbx), %eax
-    jb resume
+    jb .Lresume
     leaq coil__resume_unforeseen(%rip), %rcx
-    jmp call_first
+    jmp .Lcall_first
     .cfi_endproc
     .size coil__context_entry, . - coil__context_entry
 

@@ -40,7 +40,7 @@ static void check_not_on_its_stack(const struct coil_task *t, const struct hold 
 }
 
 /* The task has ended holding these. Whoever wants them must hear of it. */
-static void orphan_holds(struct coil_task *t)
+static seldom void orphan_holds(struct coil_task *t)
 {
     struct hold *h;
 
@@ -169,7 +169,7 @@ void coil__task_will_park(struct coil_task *t)
 }
 
 /* Nobody is the calling task meanwhile: all that could wait dies, whoever it was that cancelled. */
-static __attribute__((noinline)) bool abort_by_user(struct coil_task *t, coil_abort_fn *abort_fn)
+static seldom bool abort_by_user(struct coil_task *t, coil_abort_fn *abort_fn)
 {
     const struct here before = coil__here;
     bool done;

@@ -72,11 +72,13 @@ struct coil_task {
     struct list aborting;
     const char *message; /* from coil_fail */
     union {
-        struct list waiting; /* on whatever queue it parks in */
-        struct timer nap;    /* while it sleeps: a line of the cache, and all that is needed of it */
+        struct list waiting; /* among those of a handle */
+        struct timer nap;    /* while it sleeps. Begins a line of the cache */
     };
     struct dormant *again;
 };
+
+_Static_assert(offsetof(struct coil_task, context) == 0, "the top of its stack, see switch_*.S");
 
 /* At the top of each stack: a task, and the pointer that the stack pool keeps there. */
 #define TASK_BLOCK_SIZE ((sizeof(struct coil_task) + sizeof(void *) + 63) & ~(size_t)63)
