@@ -15,24 +15,32 @@ struct hold {
         struct hold *h); /* task ended holding it: h is off its list, the rest is as was */
 };
 
+/* hold_add and hold_remove where there are others. */
+void coil__hold_add_to(struct hold *h, struct hold **all);
+void coil__hold_remove_from(struct hold *h);
+
+/* Mostly a task holds one thing at a time. Then what is written does not depend on what is read, so
+ * that one acquisition need not wait for the release before it. */
 static inline void hold_add(struct hold *h, struct coil_task *t, struct hold **all,
                             void (*orphan)(struct hold *h))
 {
-    h->next = *all;
+    h->next = NULL;
     h->at = all;
     h->task = t;
     h->orphan = orphan;
-    if (h->next)
-        h->next->at = &h->next;
-    *all = h;
+    if (unlikely(*all))
+        coil__hold_add_to(h, all);
+    else
+        *all = h;
 }
 
 static inline void hold_remove(struct hold *h)
 {
-    *h->at = h->next;
-    if (h->next)
-        h->next->at = h->at;
     h->task = NULL;
+    if (unlikely(h->next))
+        coil__hold_remove_from(h);
+    else
+        *h->at = NULL;
 }
 
 #endif

@@ -79,6 +79,19 @@ struct departure coil__task_ended(struct coil_task *self, int result)
     return coil__leave_for_good(self);
 }
 
+seldom void coil__hold_add_to(struct hold *h, struct hold **all)
+{
+    h->next = *all;
+    h->next->at = &h->next;
+    *all = h;
+}
+
+seldom void coil__hold_remove_from(struct hold *h)
+{
+    *h->at = h->next;
+    h->next->at = h->at;
+}
+
 struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_task_fn *fn,
                                  void *arg, unsigned int stack_class, const char *name,
                                  const char *site)

@@ -11,6 +11,12 @@ void coil__lock_orphan(struct hold *owner)
     coil_lot_break((struct coil_lot *)&l->lot);
 }
 
+void coil__lock_hand_on(struct lock *l)
+{
+    lock_give(l, l->lot.first->task);
+    lot_wake_first(&l->lot, 0);
+}
+
 /* Why self cannot have l without waiting. */
 static int refusal(const struct lock *l, const struct coil_task *self)
 {

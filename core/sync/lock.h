@@ -26,14 +26,15 @@ static inline void lock_give(struct lock *l, struct coil_task *t)
     task_hold(t, &l->owner, coil__lock_orphan);
 }
 
+/* Gives l, which nobody holds, to the first who waits for it. */
+void coil__lock_hand_on(struct lock *l);
+
 /* Takes it from its owner and hands it on. */
 static inline void lock_take(struct lock *l)
 {
     hold_remove(&l->owner);
-    if (unlikely(l->lot.first)) {
-        lock_give(l, l->lot.first->task);
-        lot_wake_first(&l->lot, 0);
-    }
+    if (unlikely(l->lot.first))
+        coil__lock_hand_on(l);
 }
 
 #endif
