@@ -212,16 +212,22 @@ static void note_why(struct coil_task *t)
     handle_note(t->handle, (enum coil_cause)s->cause, s->reason, s->canceller, s->cancel_site);
 }
 
-static void handle_end(struct handle *h, int result, bool cancelled)
+static seldom void wake_waiters(struct handle *h)
 {
     struct list *n;
 
+    while ((n = list_pop_front(&h->waiters)))
+        unpark(container_of(n, struct coil_task, waiting), 0);
+}
+
+static void handle_end(struct handle *h, int result, bool cancelled)
+{
     h->task = NULL;
     h->dormant = NULL;
     h->result = result;
     h->cancelled = cancelled;
-    while ((n = list_pop_front(&h->waiters)))
-        unpark(container_of(n, struct coil_task, waiting), 0);
+    if (unlikely(!list_empty(&h->waiters)))
+        wake_waiters(h);
 }
 
 /* A task of g has ended, or gone elsewhere. The host waits until there are none, and again, for

@@ -129,8 +129,10 @@ static void audience_init(struct audience *a)
  * the next. So users' come last, and to let somebody in waits until ours are through: who leaves a
  * read-write lock makes way for the next, who may be about to leave as well. Who waits for a task
  * without a stack, and is cancelled with it, is told before that one ends: as if it had a stack,
- * and would end later. */
-static void update_tree(struct scope *s)
+ * and would end later.
+ *
+ * Out of line, or who changes a leaf would save registers for it. */
+static __attribute__((noinline)) void update_tree(struct scope *s)
 {
     struct loop *loop = s->loop;
     struct audience a;
