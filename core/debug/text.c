@@ -140,8 +140,8 @@ static void out_loop(struct out *o, const struct loop *loop, int64_t now_ns)
     out_count(o, loop->living, " task, ", " tasks, ");
     out_count(o, loop->ready_count, " ready, ", " ready, ");
     out_count(o, loop->operations, " operation, ", " operations, ");
-    out_count(o, loop->timers.count, " timer", " timers");
-    if (loop->timers.count) {
+    out_count(o, loop_timers(loop), " timer", " timers");
+    if (loop_timers(loop)) {
         coil__out(o, ", the soonest in ");
         coil__out_duration(o, timers_soonest(&loop->timers) - now_ns);
     }

@@ -456,7 +456,7 @@ int coil_loop_stats(struct coil_stats *ret)
     *ret = (struct coil_stats){
         .tasks = loop->living,
         .ready = loop->ready_count,
-        .timers = loop->timers.count,
+        .timers = loop_timers(loop),
         .operations = loop->operations,
         .descriptors = loop->descriptors.known,
         .stacks = coil__stacks_mapped(&loop->stacks),

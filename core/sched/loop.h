@@ -136,6 +136,12 @@ static inline void report_new(struct coil_task *t)
         coil__instruments_report_spawn(t->loop, t);
 }
 
+/* How many there are, but for our own. */
+static inline size_t loop_timers(const struct loop *loop)
+{
+    return loop->timers.count - timer_armed(&loop->passing.timer);
+}
+
 /* Fires what is due. */
 static inline void fire_timers(struct loop *loop)
 {
