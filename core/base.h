@@ -15,10 +15,10 @@
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 #define count_of(array)                 (sizeof(array) / sizeof((array)[0]))
 
-/* What seldom happens beside what often does: inlined, it would have that save registers for it. */
-#define seldom     __attribute__((noinline, cold))
+/* Inlined, it would have what happens more often save registers for it. */
+#define out_of_line __attribute__((noinline))
 
-#define CACHE_LINE 64
+#define CACHE_LINE  64
 
 /* Of a function that only prefetches gcc 12 finds that it does nothing, and leaves out the call. */
 #define prefetching static inline __attribute__((always_inline))

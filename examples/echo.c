@@ -2,9 +2,10 @@
  *
  *      echo --port P [--backend io_uring|epoll] [--loops N] [--idle MS] [--drain MS]
  *
- * SIGTERM or SIGINT stops listening and gives the connections that are left --drain milliseconds.
- * The ledger line at the end says that nothing was lost. `redis-benchmark -p P -t ping_mbulk` can
- * drive it: an echoed RESP command is a valid RESP reply. Sockets and signals are in server.c. */
+ * --idle 0: no time-out. SIGTERM or SIGINT stops listening and gives the connections that are left
+ * --drain milliseconds. The ledger line at the end says that nothing was lost.
+ * `redis-benchmark -p P -t ping_mbulk` can drive it: an echoed RESP command is a valid RESP reply.
+ * Sockets and signals are in server.c. */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>

@@ -159,6 +159,15 @@ def test_a_client_that_says_nothing_is_closed_at_its_deadline_and_not_before():
         assert server.ledger()['timed out'] == 1
 
 
+def test_idle_0_is_no_time_out():
+    with Server('--idle', '0') as server, server.connect() as c:
+        threading.Event().wait(0.3)
+        ask(c, b'hello')
+        c.close()
+        server.terminate()
+        assert server.ledger()['timed out'] == 0
+
+
 def test_clients_that_say_nothing_are_closed_in_the_order_of_their_deadlines():
     with Server('--loops', '1', '--idle', '500') as server, contextlib.ExitStack() as stack:
         clients = []

@@ -209,6 +209,61 @@ COIL_TEST(lot, s5_11_a_breaker_taken_back_does_nothing)
     CHECK_EQ(coil_group_end(&g, 0), 0);
 }
 
+struct two_breakers {
+    struct coil_lot lots[2];
+    struct coil_breaker breakers[2];
+    struct coil_event may_end;
+};
+
+static bool is_broken(const struct coil_lot *lot)
+{
+    struct coil_lot_stats stats;
+
+    coil_lot_stats(lot, &stats);
+    return stats.broken;
+}
+
+static int add_two_breakers_and_end(void *arg)
+{
+    struct two_breakers *two = arg;
+
+    for (int i = 0; i < 2; i++)
+        CHECK_EQ(coil_breaker_add(&two->breakers[i], coil_task_self(), &two->lots[i]), 0);
+    return coil_event_wait(&two->may_end);
+}
+
+static void take_back_the_other(void *ctx, struct coil_task *t)
+{
+    struct two_breakers *two = ctx;
+
+    (void)t;
+    if (is_broken(&two->lots[1]))
+        coil_breaker_remove(&two->breakers[0]);
+}
+
+COIL_TEST(lot, s5_11_a_breaker_is_taken_back_also_while_another_of_its_task_does_its_work)
+{
+    struct two_breakers two = {.lots = {COIL_LOT_INIT}};
+    struct coil_instrument i = {.task_scheduled = take_back_the_other, .ctx = &two};
+    struct coil_group g;
+    struct wait w[2];
+
+    coil_group_begin(&g);
+    SPAWN(&g, add_two_breakers_and_end, &two);
+    wait_start(&g, &w[0], park_in, &two.lots[0]);
+    wait_start(&g, &w[1], park_in, &two.lots[1]);
+    CHECK_EQ(coil_instrument_add(&i), 0);
+    coil_event_set(&two.may_end);
+    while (!is_broken(&two.lots[1])) /* the newest first */
+        give_way();
+    coil_instrument_remove(&i);
+    CHECK(!is_broken(&two.lots[0]));
+    CHECK_EQ(coil_lot_unpark(&two.lots[0], 1, 5), 1);
+    CHECK_EQ(coil_group_end(&g, 0), 0);
+    CHECK_RETURNED(&w[0], 5);
+    CHECK_RETURNED(&w[1], -EOWNERDEAD);
+}
+
 struct many_breakers {
     struct coil_lot lots[6];
     struct coil_breaker breakers[6];

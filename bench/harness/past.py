@@ -10,6 +10,12 @@ import findings
 from markup import element, folded, join, table as drawn
 
 
+# What changed in what is measured, by the commit of the first run of which it is true.
+CHANGES = {
+    "73cb39c": "coil's echo server without an idle time-out, which nobody else's has either",
+}
+
+
 def with_result(history, result):
     """All of it in the order of time, the present result among it, once."""
     known = {(old["when"], old["versions"]["coil"]) for old in history}
@@ -107,6 +113,8 @@ def section(history):
              "Where a bench has a reference in the same run, the ratio to it is drawn. Each point "
              "is a run of its own, in the weather of its day. ")
     words += "A dotted line: another machine or kernel from there on. " if breaks else ""
+    words += "".join(f"From {commit(result)} on: {CHANGES[commit(result)]}. "
+                     for result in history if commit(result) in CHANGES)
     return join(element("h2", f"History: {len(history)} runs", id="past"),
                 element("p", words, "Whether coil changed between two commits is told by ",
                         element("code", "bench/run --compare REV"),

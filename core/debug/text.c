@@ -141,9 +141,9 @@ static void out_loop(struct out *o, const struct loop *loop, int64_t now_ns)
     out_count(o, loop->ready_count, " ready, ", " ready, ");
     out_count(o, loop->operations, " operation, ", " operations, ");
     out_count(o, loop_timers(loop), " timer", " timers");
-    if (loop_timers(loop)) {
+    if (loop_timers(loop) && !timer_armed(&loop->passing.timer)) {
         coil__out(o, ", the soonest in ");
-        coil__out_duration(o, timers_soonest(&loop->timers) - now_ns);
+        coil__out_duration(o, loop_next_deadline(loop) - now_ns);
     }
     coil__out(o, ", turn ");
     coil__out_number(o, (int64_t)loop->turns);

@@ -4,9 +4,9 @@
 
 #include "park.h"
 
-/* A function of its own: where a local variable's address has been given away, clang makes no call
- * the last thing that a function does; see sleep_until. */
-static __attribute__((noinline)) int64_t read_clock(clockid_t clock)
+/* Out of line for another reason: where a local variable's address has been given away, clang makes
+ * no call the last thing that a function does; see sleep_until. */
+static out_of_line int64_t read_clock(clockid_t clock)
 {
     struct timespec ts;
 
@@ -52,15 +52,15 @@ int64_t coil__deadline_after(int64_t duration_ns)
 
 static void time_is_up(struct timer *t)
 {
-    unpark(container_of(t, struct coil_task, nap), 0);
+    unpark(container_of(t, struct coil_task, sleep_timer), 0);
 }
 
 static enum coil_abort stop_sleeping(void *ctx)
 {
     struct coil_task *t = ctx;
 
-    if (timer_armed(&t->nap))
-        coil__timer_remove(&t->loop->timers, &t->nap);
+    if (timer_armed(&t->sleep_timer))
+        coil__timer_remove(&t->loop->timers, &t->sleep_timer);
     return COIL_ABORT_DONE;
 }
 
@@ -76,9 +76,9 @@ static int sleep_until(int64_t deadline_ns, int64_t now_ns)
     r = task_checkpoint(self);
     if (r < 0)
         return r;
-    self->nap = (struct timer){.fire = time_is_up};
+    self->sleep_timer = (struct timer){.fire = time_is_up};
     if (deadline_ns != COIL_FOREVER)
-        coil__timer_add(&self->loop->timers, &self->nap, deadline_ns);
+        coil__timer_add(&self->loop->timers, &self->sleep_timer, deadline_ns);
     return park(self, stop_sleeping, self, "sleep");
 }
 

@@ -11,11 +11,10 @@
 
 #include "../../include/coil/group.h"
 #include "../base.h"
-#include "sanitizer.h"
+#include "switch.h"
 
 struct coil_task;
 
-/* The functions in switch_*.S count on where the first four are. */
 struct context {
     void *sp;         /* everything else is on the stack it points into. NULL: has not begun */
     coil_task_fn *fn; /* what it begins with */
@@ -31,20 +30,17 @@ struct context {
 #endif
 };
 
-_Static_assert(offsetof(struct context, sp) == 0, "see switch_*.S");
-_Static_assert(offsetof(struct context, fn) == 8, "see switch_*.S");
-_Static_assert(offsetof(struct context, arg) == 16, "see switch_*.S");
-_Static_assert(offsetof(struct context, answer) == 24, "see switch_*.S");
+_Static_assert(offsetof(struct context, sp) == CONTEXT_SP, "switch.h");
+_Static_assert(offsetof(struct context, fn) == CONTEXT_FN, "switch.h");
+_Static_assert(offsetof(struct context, arg) == CONTEXT_ARG, "switch.h");
+_Static_assert(offsetof(struct context, answer) == CONTEXT_ANSWER, "switch.h");
 
-/* How to go from a context that has ended to the next. */
+/* How to go from a context that has ended to the next; see context_leave. */
 enum way {
-    WAY_FORESEEN, /* it rests in coil__start: all since then have begun, and ended */
-    WAY_UNFORESEEN,
+    WAY_FORESEEN,
+    WAY_UNFORESEEN = WAY_SECOND,
     WAY_BEGIN,
 };
-
-_Static_assert(WAY_FORESEEN < WAY_UNFORESEEN && WAY_UNFORESEEN == 1 && WAY_BEGIN > 1,
-               "see switch_*.S");
 
 struct departure {
     struct context *to;

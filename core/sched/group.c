@@ -161,7 +161,7 @@ static void record(struct group *g, const struct error_record *e)
 
 /* What t, which was not cancelled, failed with. -ECANCELED is the word for who was asked to stop:
  * out of a group's end it would be for a scope above that nobody cancelled. */
-static seldom int failure_of(struct coil_task *t, int rc)
+static out_of_line int failure_of(struct coil_task *t, int rc)
 {
     if (rc == -ECANCELED) {
         t->message = "said -ECANCELED without having been cancelled";
@@ -171,7 +171,7 @@ static seldom int failure_of(struct coil_task *t, int rc)
 }
 
 /* Task t, of g or its host, failed with code. */
-static seldom void fail(struct group *g, struct coil_task *t, int code, const char *site)
+static out_of_line void fail(struct group *g, struct coil_task *t, int code, const char *site)
 {
     const struct error_record e = {
         .code = code,
@@ -212,7 +212,7 @@ static void note_why(struct coil_task *t)
     handle_note(t->handle, (enum coil_cause)s->cause, s->reason, s->canceller, s->cancel_site);
 }
 
-static seldom void wake_waiters(struct handle *h)
+static out_of_line void wake_waiters(struct handle *h)
 {
     struct list *n;
 

@@ -12,7 +12,7 @@ struct hold {
     struct hold **at;       /* what points here */
     struct coil_task *task; /* who holds it */
     void (*orphan)(
-        struct hold *h); /* task ended holding it: h is off its list, the rest is as was */
+        struct hold *h); /* its task ended: nobody holds h any more */
 };
 
 /* hold_add and hold_remove where there are others. */

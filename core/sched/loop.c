@@ -465,7 +465,7 @@ int coil_loop_stats(struct coil_stats *ret)
         .switches = loop->switches,
         .cancels = loop->cancels,
         .late_results = loop->late_results,
-        .next_deadline_ns = timers_soonest(&loop->timers),
+        .next_deadline_ns = loop_next_deadline(loop),
     };
     return 0;
 }

@@ -136,10 +136,16 @@ static inline void report_new(struct coil_task *t)
         coil__instruments_report_spawn(t->loop, t);
 }
 
-/* How many there are, but for our own. */
+/* How many timers there are, without that of passing, */
 static inline size_t loop_timers(const struct loop *loop)
 {
     return loop->timers.count - timer_armed(&loop->passing.timer);
+}
+
+/* ... and what none of them is due before. COIL_FOREVER if there is none. */
+static inline int64_t loop_next_deadline(const struct loop *loop)
+{
+    return loop_timers(loop) ? timers_soonest(&loop->timers) : COIL_FOREVER;
 }
 
 /* Fires what is due. */

@@ -31,21 +31,21 @@ static inline void push_ready(struct loop *loop, struct coil_task *t)
     loop->ready_count++;
 }
 
-/* From so many ready tasks on, what they do in between drives them from the nearest cache. One that
- * does nothing but yield pays a nanosecond for it. */
-#define COMPANY 16
-/* So many stay in no cache: for them it is late to begin one task ahead. */
-#define CROWD   2048
+/* With more ready tasks than this, each finds its lines of the cache taken by the others. To fetch
+ * them costs one that only yields a nanosecond, and spares others several. */
+#define PREFETCH_NEXT_ABOVE    16
+/* With more than this, they are in no cache, and have to be fetched earlier. */
+#define PREFETCH_FURTHER_ABOVE 2048
 
 /* The lines of a ready task, counted from its control block: the last frames that it parked in, and
  * what every task needs. */
-#define READY_LINES_FIRST (-3)
-#define READY_LINES_END   4
+#define READY_LINES_FIRST      (-3)
+#define READY_LINES_END        4
 
 /* While t runs, has those of the next come, and in a crowd those of one further on. */
-prefetching void prefetch_company(struct loop *loop, const struct coil_task *t)
+prefetching void prefetch_ready(struct loop *loop, const struct coil_task *t)
 {
-    if (unlikely(loop->ready_count > CROWD))
+    if (unlikely(loop->ready_count > PREFETCH_FURTHER_ABOVE))
         task_prefetch(t, &loop->last_run, READY_LINES_FIRST, READY_LINES_END);
     prefetch_lines((const char *)loop->ready_head + READY_LINES_FIRST * CACHE_LINE,
                    READY_LINES_END - READY_LINES_FIRST);
@@ -65,8 +65,8 @@ static inline struct coil_task *pop_ready(struct loop *loop)
     t->state = TASK_RUNNING;
     t->budget = TASK_BUDGET;
     coil__here.task = t;
-    if (loop->ready_count > COMPANY)
-        prefetch_company(loop, t);
+    if (loop->ready_count > PREFETCH_NEXT_ABOVE)
+        prefetch_ready(loop, t);
     return t;
 }
 

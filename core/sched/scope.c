@@ -129,10 +129,8 @@ static void audience_init(struct audience *a)
  * the next. So users' come last, and to let somebody in waits until ours are through: who leaves a
  * read-write lock makes way for the next, who may be about to leave as well. Who waits for a task
  * without a stack, and is cancelled with it, is told before that one ends: as if it had a stack,
- * and would end later.
- *
- * Out of line, or who changes a leaf would save registers for it. */
-static __attribute__((noinline)) void update_tree(struct scope *s)
+ * and would end later. */
+static out_of_line void update_tree(struct scope *s)
 {
     struct loop *loop = s->loop;
     struct audience a;
@@ -309,7 +307,7 @@ void coil__scope_root(struct scope *s, struct loop *loop, const char *site)
 }
 
 /* A cancel from another thread may lie in the mailbox, or its sender be about to put it there. */
-static seldom void take_mail(struct scope *s)
+static out_of_line void take_mail(struct scope *s)
 {
     struct coil_task *self = nobody_begin();
 

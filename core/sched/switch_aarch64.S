@@ -1,12 +1,6 @@
 /* switch_aarch64.S - the context switch; see switch_x86_64.S. */
 
-#include "sanitizer.h"
-
-/* struct context */
-#define SP     0
-#define FN     8
-#define ARG    16
-#define ANSWER 24
+#include "switch.h"
 
 /* What a call preserves, onto the stack; where that is, into [x0]. */
     .macro SAVE
@@ -49,7 +43,6 @@ coil__switch:
     hint #34 /* bti c */
     SAVE
     mov w0, w2
-.Lresume: /* the stack pointer in x1 */
     mov sp, x1
     .globl coil__switch_parked
     .hidden coil__switch_parked
@@ -98,8 +91,8 @@ coil__start:
     .hidden coil__context_entry
     .type coil__context_entry, %function
 /* The outermost frame of a task, from its begin to its end: x19 is its context, at which its stack
- * ends. What is resumed returns as it was called: a jump would have to meet a landing pad there. So
- * that is one wrong prediction, and a second call is made for it. */
+ * ends. Who is resumed returns as it was called, not by a jump: that would have to meet a landing
+ * pad there. So this return is predicted wrongly, and the last bl is there for it to use up. */
 coil__context_entry:
     .cfi_startproc
     .cfi_undefined x30
@@ -109,8 +102,8 @@ coil__context_entry:
     mov x0, xzr
     bl coil__context_arrived
 #endif
-    ldr x9, [x19, #FN]
-    ldr x0, [x19, #ARG]
+    ldr x9, [x19, #CONTEXT_FN]
+    ldr x0, [x19, #CONTEXT_ARG]
 .Lcall_first:
     blr x9
     mov w1, w0
@@ -124,16 +117,20 @@ coil__context_entry:
     bl coil__context_announce
     mov x1, x20
 #endif
-    cmp w1, #1 /* WAY_UNFORESEEN */
+    cmp w1, #WAY_SECOND
     b.hi coil__context_entry
-    ldr x1, [x19, #SP]
-    ldr w0, [x19, #ANSWER]
-    b.lo .Lresume
+    ldr x1, [x19, #CONTEXT_SP]
+    ldr w0, [x19, #CONTEXT_ANSWER]
+    b.lo .Lforeseen
     adr x9, .Lunforeseen
     b .Lcall_first
 .Lunforeseen:
     hint #34 /* bti c */
-    bl .Lresume
+    mov sp, x1
+    bl coil__switch_parked
+.Lforeseen:
+    mov sp, x1
+    b coil__switch_parked
     .cfi_endproc
     .size coil__context_entry, . - coil__context_entry
 

@@ -9,17 +9,12 @@
  * or for a thousand such, goes on as if it had called them.
  *
  * Where that is not so, who is resumed returns by a jump, which is predicted from what went before.
- * And before that its first function is called once more, or so it looks to the processor: there is
- * one call for those of all tasks, and it has that one's return address in mind. So a task that
- * parks in its first function goes on, returns and ends with no wrong prediction. */
+ * The first functions of all tasks are called from .Lcall_first. coil__resume_unforeseen is called
+ * from there too: that puts the address to which the resumed task's first function will return on
+ * the processor's stack. So a task that parks in its first function goes on, returns and ends with
+ * no wrong prediction. */
 
-#include "sanitizer.h"
-
-/* struct context */
-#define SP     0
-#define FN     8
-#define ARG    16
-#define ANSWER 24
+#include "switch.h"
 
 #define PUSH(reg)               \
     pushq %reg                 ;\
@@ -52,7 +47,6 @@ coil__switch:
     endbr64
     SAVE
     movl %edx, %eax
-.Lresume: /* the stack pointer in %rsi */
     movq %rsi, %rsp
     .globl coil__switch_parked
     .hidden coil__switch_parked
@@ -71,7 +65,8 @@ coil__switch_parked:
     .globl coil__resume_unforeseen
     .hidden coil__resume_unforeseen
     .type coil__resume_unforeseen, @function
-/* As .Lresume. What was called to come here is not come back to. */
+/* As coil__switch, from a context that has ended. What was called to come here is not come back
+ * to. */
 coil__resume_unforeseen:
     .cfi_startproc
     endbr64
@@ -122,8 +117,8 @@ coil__context_entry:
     xorl %edi, %edi
     call coil__context_arrived
 #endif
-    movq FN(%rbx), %rcx
-    movq ARG(%rbx), %rdi
+    movq CONTEXT_FN(%rbx), %rcx
+    movq CONTEXT_ARG(%rbx), %rdi
 .Lcall_first:
     call *%rcx
     movq %rbx, %rdi
@@ -137,13 +132,16 @@ coil__context_entry:
     call coil__context_announce
     movq %r12, %rdx
 #endif
-    cmpl $1, %edx /* WAY_UNFORESEEN */
+    cmpl $WAY_SECOND, %edx
     ja coil__context_entry
-    movq SP(%rbx), %rsi
-    movl ANSWER(%rbx), %eax
-    jb .Lresume
+    movq CONTEXT_SP(%rbx), %rsi
+    movl CONTEXT_ANSWER(%rbx), %eax
+    jb .Lforeseen
     leaq coil__resume_unforeseen(%rip), %rcx
     jmp .Lcall_first
+.Lforeseen:
+    movq %rsi, %rsp
+    jmp coil__switch_parked
     .cfi_endproc
     .size coil__context_entry, . - coil__context_entry
 

@@ -40,13 +40,13 @@ static void check_not_on_its_stack(const struct coil_task *t, const struct hold 
 }
 
 /* The task has ended holding these. Whoever wants them must hear of it. */
-static seldom void orphan_holds(struct coil_task *t)
+static out_of_line void orphan_holds(struct coil_task *t)
 {
     struct hold *h;
 
     while ((h = t->holds)) {
         check_not_on_its_stack(t, h);
-        t->holds = h->next;
+        hold_remove(h);
         h->orphan(h);
     }
 }
@@ -77,19 +77,6 @@ struct departure coil__task_ended(struct coil_task *self, int result)
     self->state = TASK_ENDED;
     report(self->loop, HOOK_EXITED, self);
     return coil__leave_for_good(self);
-}
-
-seldom void coil__hold_add_to(struct hold *h, struct hold **all)
-{
-    h->next = *all;
-    h->next->at = &h->next;
-    *all = h;
-}
-
-seldom void coil__hold_remove_from(struct hold *h)
-{
-    *h->at = h->next;
-    h->next->at = h->at;
 }
 
 struct coil_task *coil__task_new(struct loop *loop, struct scope *parent, coil_task_fn *fn,
@@ -182,7 +169,7 @@ void coil__task_will_park(struct coil_task *t)
 }
 
 /* Nobody is the calling task meanwhile: all that could wait dies, whoever it was that cancelled. */
-static seldom bool abort_by_user(struct coil_task *t, coil_abort_fn *abort_fn)
+static out_of_line bool abort_by_user(struct coil_task *t, coil_abort_fn *abort_fn)
 {
     const struct here before = coil__here;
     bool done;

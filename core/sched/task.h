@@ -73,12 +73,15 @@ struct coil_task {
     const char *message; /* from coil_fail */
     union {
         struct list waiting; /* among those of a handle */
-        struct timer nap;    /* while it sleeps. Begins a line of the cache */
+        struct timer sleep_timer;
     };
     struct dormant *again;
 };
 
 _Static_assert(offsetof(struct coil_task, context) == 0, "the top of its stack, see switch_*.S");
+#ifndef CONTEXT_WATCHED
+_Static_assert(offsetof(struct coil_task, sleep_timer) % CACHE_LINE == 0, "all of it in one line");
+#endif
 
 /* At the top of each stack: a task, and the pointer that the stack pool keeps there. */
 #define TASK_BLOCK_SIZE ((sizeof(struct coil_task) + sizeof(void *) + 63) & ~(size_t)63)

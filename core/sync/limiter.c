@@ -62,7 +62,6 @@ static void take_back(struct token *t);
 
 static void orphan(struct hold *h)
 {
-    h->task = NULL;
     take_back(container_of(h, struct token, hold));
 }
 

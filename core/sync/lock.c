@@ -25,9 +25,8 @@ static int refusal(const struct lock *l, const struct coil_task *self)
     return l->owner.task == self ? -EDEADLK : -EAGAIN;
 }
 
-/* A function of its own, and the last thing that the other does: so who need not wait saves no
- * registers for it, and who does returns from no more than one. */
-static __attribute__((noinline)) int wait_for(struct lock *l, struct coil_task *self)
+/* The last thing that the other does: so who waits returns from no more than one. */
+static out_of_line int wait_for(struct lock *l, struct coil_task *self)
 {
     int r = refusal(l, self);
 

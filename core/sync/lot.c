@@ -143,7 +143,6 @@ static void break_lot(struct hold *h)
 {
     struct breaker *b = container_of(h, struct breaker, hold);
 
-    h->task = NULL;
     coil_lot_break((struct coil_lot *)b->lot);
 }
 

@@ -1,7 +1,17 @@
-/* sanitizer.h - which one watches, if any: those that must be told of each switch of stacks. Also
- * for assembly. */
-#ifndef CORE_SCHED_SANITIZER_H
-#define CORE_SCHED_SANITIZER_H
+/* switch.h - what switch_*.S and context.h both count on. */
+#ifndef CORE_SCHED_SWITCH_H
+#define CORE_SCHED_SWITCH_H
+
+/* In struct context. */
+#define CONTEXT_SP     0
+#define CONTEXT_FN     8
+#define CONTEXT_ARG    16
+#define CONTEXT_ANSWER 24
+
+/* Of enum way, whose members stand in this order. */
+#define WAY_SECOND 1
+
+/* Sanitizers that must be told of each switch of stacks: which one, if any. */
 
 #if defined(__SANITIZE_ADDRESS__)
 #define CONTEXT_ASAN 1
