@@ -915,6 +915,43 @@ POOL_TEST(a_thousand_calls_at_once_are_all_answered_by_one_thread)
         CHECK_EQ(all[i].stx.stx_mode & S_IFMT, S_IFDIR);
 }
 
+struct rouser {
+    const struct loop *loop;
+    const char *fifo;
+};
+
+/* Wakes the loop, again and again, and has nothing to say; then opens the other end. */
+static void *rouse_and_open(void *arg)
+{
+    const struct rouser *r = arg;
+    int fd;
+
+    for (int i = 0; i < 1000; i++) {
+        r->loop->ops->wake(r->loop->backend);
+        sched_yield();
+    }
+    fd = open(r->fifo, O_WRONLY | O_CLOEXEC);
+    CHECK(fd >= 0);
+    CHECK_EQ(close(fd), 0);
+    return NULL;
+}
+
+POOL_TEST(a_wake_with_nothing_behind_it_changes_nothing_while_a_thread_is_at_work)
+{
+    struct folder f;
+    struct rouser r = {coil__here.loop, f.fifo};
+    pthread_t thread;
+    int fd;
+
+    folder_open(&f);
+    CHECK_EQ(pthread_create(&thread, NULL, rouse_and_open, &r), 0);
+    fd = coil_openat(AT_FDCWD, f.fifo, O_RDONLY, 0);
+    CHECK(fd >= 0);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_EQ(coil_close(fd), 0);
+    folder_close(&f);
+}
+
 /* Whichever way a backend reads a file: cancelled, it has moved the position by what it says. */
 POOL_TEST(s4_2_a_cancelled_read_of_a_file_leaves_the_position_where_it_says)
 {

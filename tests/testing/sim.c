@@ -60,6 +60,7 @@ struct backend {
     uint64_t chance;
     uint64_t history;
     int wake_fd;
+    bool woken; /* by it, in the last look */
     unsigned int calls[OP_NAME_COUNT]; /* of each name, so far */
     unsigned int blocking_calls;       /* of all names */
     struct cut *cuts;
@@ -344,7 +345,8 @@ static void poll_for(struct backend *b, int64_t patience_ns)
     b->polled[count] = (struct pollfd){.fd = b->wake_fd, .events = POLLIN};
     if (ppoll(b->polled, count + 1, patience_ns == COIL_FOREVER ? NULL : &patience, NULL) <= 0)
         memset(b->polled, 0, (count + 1) * sizeof(b->polled[0]));
-    if (b->polled[count].revents) {
+    b->woken = b->polled[count].revents;
+    if (b->woken) {
         uint64_t spent;
         ssize_t ignored = read(b->wake_fd, &spent, sizeof(spent));
 
@@ -591,6 +593,17 @@ static bool is_idle(struct loop *loop)
     return !loop->ready_count && !loop->main_ended && mailbox_empty(&loop->mailbox);
 }
 
+/* Has anything happened within that (real) time? A wake may be about what was seen to before: then
+ * it was not waited for all of it, and is again. */
+static bool happens_within(struct backend *b, int64_t patience_ns)
+{
+    do {
+        if (look(b, patience_ns) || !is_idle(b->loop))
+            return true;
+    } while (b->woken);
+    return false;
+}
+
 /* Does something, or lets time pass until there is something to do. */
 static void pass_time(struct backend *b, int64_t deadline_ns)
 {
@@ -598,7 +611,7 @@ static void pass_time(struct backend *b, int64_t deadline_ns)
     int64_t next_ns = due_ns < deadline_ns ? due_ns : deadline_ns;
     int64_t patience_ns = patience(b, next_ns);
 
-    if (patience_ns && (look(b, patience_ns) || !is_idle(b->loop)))
+    if (patience_ns && happens_within(b, patience_ns))
         return;
     if (next_ns == COIL_FOREVER) {
         deadlock(b);
