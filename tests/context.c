@@ -1,4 +1,5 @@
-/* context.c - the switch: what the ABI says a call preserves is there when a task goes on. */
+/* context.c - the switch: what the ABI says a call preserves is there when a task goes on, and the
+ * answer of whoever woke it. */
 #include "../core/sched/park.h"
 #include "parker.h"
 

@@ -239,7 +239,8 @@ def check_shared_symbols(tree, build):
         yield f'include/coil.h:1: only {len(ours)} declarations found: is this rule blind?'
 
 
-FETCHES_AHEAD = ('uring_uring.c.o', 'fallback_epoll.c.o')  # two lines of each op, and of each task
+# Two lines of each op, and of each task; those of the next ready one
+FETCHES_AHEAD = ('uring_uring.c.o', 'fallback_epoll.c.o', 'core_sched_loop.c.o')
 FETCH = re.compile(r'\t(prefetch\w+|prfm)\b')
 
 

@@ -7,8 +7,6 @@
 #ifndef CORE_SCHED_CONTEXT_H
 #define CORE_SCHED_CONTEXT_H
 
-#include <stddef.h>
-
 #include "../../include/coil/group.h"
 #include "../base.h"
 #include "switch.h"
@@ -111,9 +109,9 @@ static inline int context_switch(struct context *from, struct context *to)
     return answer;
 }
 
-/* Leaves for good. starter is who last switched, if it began a task by that: all since then have
- * begun, or were resumed by the end of another, and have ended. If one of these had parked deeper
- * than in its first function, the return is predicted wrongly, and no worse. */
+/* How to leave for good. starter is who last switched, if it began a task by that: all since then
+ * have begun, or were resumed by the end of another, and have ended. If one of these had parked
+ * deeper than in its first function, the return is predicted wrongly, and no worse. */
 static inline struct departure context_leave(struct context *to, const struct context *starter)
 {
     return (struct departure){

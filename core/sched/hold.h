@@ -11,8 +11,7 @@ struct hold {
     struct hold *next;
     struct hold **at;       /* what points here */
     struct coil_task *task; /* who holds it */
-    void (*orphan)(
-        struct hold *h); /* its task ended: nobody holds h any more */
+    void (*orphan)(struct hold *h); /* its task ended: nobody holds h any more */
 };
 
 /* hold_add and hold_remove where there are others. */

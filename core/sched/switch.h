@@ -12,7 +12,6 @@
 #define WAY_SECOND 1
 
 /* Sanitizers that must be told of each switch of stacks: which one, if any. */
-
 #if defined(__SANITIZE_ADDRESS__)
 #define CONTEXT_ASAN 1
 #elif defined(__has_feature)

@@ -1,4 +1,4 @@
-/* task.c - the life of a task: made, run, parked, unparked, ended. */
+/* task.c - the life of a task: made, parked, unparked, ended. */
 #include "task.h"
 
 #include <errno.h>
